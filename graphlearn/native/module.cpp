@@ -1,0 +1,10 @@
+// The native kernels: plain pointers in, plain pointers out. Nothing here knows torch, so one build serves every torch version.
+#include <nanobind/nanobind.h>
+
+void register_sampler(nanobind::module_& m);
+void register_reduce(nanobind::module_& m);
+
+NB_MODULE(_kernels, m) {
+    register_sampler(m);
+    register_reduce(m);
+}

@@ -1,0 +1,3 @@
+#include <nanobind/nanobind.h>
+
+void register_sampler(nanobind::module_& m) { (void)m; }
