@@ -6,4 +6,4 @@ BIN := $(VENV)/bin
 native:
 	cmake -S . -B build/native -G Ninja -DPython_EXECUTABLE=$(abspath $(BIN)/python) -DCMAKE_BUILD_TYPE=Release >/dev/null
 	cmake --build build/native
-	cp build/native/_kernels*.so graphlearn/native/
+	install -m 755 build/native/_kernels*.so graphlearn/native/
