@@ -1,1 +1,6 @@
-"""."""
+"""What is asked, its labels, and how answers are scored."""
+
+from graphlearn.tasks.manifest import TaskManifest, TaskType
+from graphlearn.tasks.task import Task
+
+__all__ = ["Task", "TaskManifest", "TaskType"]
