@@ -61,7 +61,7 @@ def versions(device: torch.device | str = "cpu") -> dict[str, Any]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    machine = {"cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    machine: dict[str, object] = {"cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     if torch.device(device).type == "cuda":
         machine["gpu"] = torch.cuda.get_device_name(device)
     machine["load"] = round(os.getloadavg()[0], 2)
@@ -69,7 +69,7 @@ def versions(device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def emit(row: dict[str, Any], name: str | None) -> None:
-    """Prints ``row`` as one line of JSON, and appends it to ``benchmarks/results/NAME.jsonl`` unless ``name`` is None."""
+    """Prints ``row`` as one line of JSON; with a name also appends it to ``benchmarks/results/NAME.jsonl``."""
     line = json.dumps(row, ensure_ascii=False)
     print(line, flush=True)
     if name is not None:
