@@ -1,0 +1,118 @@
+"""One read-only DuckDB connection that sees every table of a source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphlearn.database.sql import quote
+from graphlearn.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class DeclaredKey:
+    """A foreign key as the source itself declares it."""
+
+    columns: tuple[str, ...]
+    table: str
+    references: tuple[str, ...]
+
+
+class Source:
+    """The tables of a database, files or frames, as views of schema ``main`` on one in-memory DuckDB connection.
+
+    Args:
+        con: The connection; its session time zone is UTC.
+        name: Short name of the source, such as ``rel-f1``.
+        source: Where it came from, without passwords.
+        tables: Names of the views, in the order of the source.
+        folder: The RelBench folder, if it is one.
+        manifest: The manifest that came with the source, if there is one.
+        declared_pkeys: Primary keys that the source declares, by table.
+        declared_fkeys: Foreign keys that the source declares, by table.
+    """
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        *,
+        name: str,
+        source: str,
+        tables: Iterable[str],
+        folder: Path | None = None,
+        manifest: Path | None = None,
+        declared_pkeys: Mapping[str, tuple[str, ...]] | None = None,
+        declared_fkeys: Mapping[str, tuple[DeclaredKey, ...]] | None = None,
+    ) -> None:
+        self.con = con
+        self.name = name
+        self.source = source
+        self.tables = tuple(tables)
+        self.folder = folder
+        self.manifest = manifest
+        self.declared_pkeys = dict(declared_pkeys or {})
+        self.declared_fkeys = dict(declared_fkeys or {})
+        self._columns = {table: self._describe(table) for table in self.tables}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.source!r}, {len(self.tables)} tables)"
+
+    def columns(self, table: str) -> dict[str, str]:
+        """The DuckDB type of each column of ``table``, in the order of the table."""
+        return dict(self._columns[self.check_table(table)])
+
+    def check_table(self, table: str) -> str:
+        """``table`` itself, or :class:`UnknownNameError` if the source has no such table."""
+        if table not in self._columns:
+            raise unknown_name("table", table, self.tables)
+        return table
+
+    def arrow(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
+        """The result of one SELECT.
+
+        Raises:
+            UsageError: If ``sql`` is not exactly one SELECT: sources are read-only.
+        """
+        return self._select(sql, params).to_arrow_table()
+
+    def rows(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The result of one small SELECT as Python values."""
+        return list(self._select(sql, params).fetchall())
+
+    def num_rows(self, table: str) -> int:
+        """Number of rows of ``table``."""
+        return int(self.rows(f"SELECT count(*) FROM {quote(self.check_table(table))}")[0][0])
+
+    def fingerprint(self) -> str:
+        """A hash of all tables, columns, types and values; the order of rows and tables does not matter.
+
+        Cost: one scan of every table.
+        """
+        digest = hashlib.sha256()
+        for table in sorted(self.tables):
+            # A sum, not an exclusive or: equal rows must not cancel.
+            count, total = self.rows(f"SELECT count(*), sum(hash(t)::HUGEINT)::VARCHAR FROM {quote(table)} AS t")[0]
+            digest.update(repr((table, self._columns[table], count, total)).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:32]
+
+    def close(self) -> None:
+        """Lets go of the source; nothing can be read afterwards."""
+        self.con.close()
+
+    def _describe(self, table: str) -> dict[str, str]:
+        described = self.con.execute(f"DESCRIBE SELECT * FROM {quote(table)}").fetchall()
+        return {str(row[0]): str(row[1]) for row in described}
+
+    def _select(self, sql: str, params: Sequence[object]) -> duckdb.DuckDBPyRelation:
+        kinds = [statement.type.name for statement in self.con.extract_statements(sql)]
+        if kinds != ["SELECT"]:
+            found = " and ".join(kinds) or "nothing"
+            raise UsageError(f"only one SELECT can be run on a source, which is read-only; found {found}.")
+        return self.con.sql(sql, params=list(params)) if params else self.con.sql(sql)
