@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from graphlearn.database.sql import quote
+from graphlearn.database import quote
 from graphlearn.errors import TaskError, first_three
+from graphlearn.tasks.labels import EmptySplitError
 from graphlearn.tasks.manifest import TaskManifest, TaskType
 from graphlearn.tasks.times import time_text
 
@@ -22,19 +23,19 @@ def check_labels(table: pa.Table, manifest: TaskManifest, split: str) -> pa.Tabl
     Binary labels become int64 0 or 1, regression labels float64; classes stay as they are.
 
     Raises:
-        TaskError: If the split is empty, a key, time or label is missing, a key appears twice at one time, a label
+        EmptySplitError: If the split is empty.
+        TaskError: If a key, time or label is missing, a key appears twice at one time, a label
             has no meaning for the task type, or train holds only one class.
     """
     where = f"task '{manifest.name}', {split}"
     if not table.num_rows:
-        raise TaskError(
+        raise EmptySplitError(
             f"{where}: the {split} split is empty: it has no labels. Check 'val_timestamp' and 'test_timestamp'."
         )
-    for column, what in (("pkey", "an entity"), ("seed_time", "a time")):
+    for column, what in (("pkey", "no entity"), ("seed_time", "no time, or text that is no ISO 8601 time")):
         if table[column].null_count:
             raise TaskError(
-                f"{where}: {table[column].null_count:,} of {table.num_rows:,} labels have no value for {what} "
-                f"({column}). Leave these rows out."
+                f"{where}: {table[column].null_count:,} of {table.num_rows:,} labels have {what}. Leave these rows out."
             )
     label = table["label"]
     label = label.cast(label.type.value_type) if pa.types.is_dictionary(label.type) else label

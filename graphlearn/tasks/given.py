@@ -5,98 +5,80 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from graphlearn.errors import TaskError, UsageError, first_three, unknown_name
-from graphlearn.tasks.labels import SPLITS
+from graphlearn.database import Source, open_source, quote
+from graphlearn.errors import UsageError, first_three, unknown_name
+from graphlearn.tasks.labels import SPLITS, plain_label, seed_time
 from graphlearn.tasks.manifest import TaskManifest, TaskType
 
 
-def read_labels(labels: Any) -> pa.Table:
-    """A pandas, Polars or Arrow table, or a Parquet or CSV file, as an Arrow table.
+def open_labels(labels: Any) -> Source:
+    """A label table as a source of one table.
+
+    Args:
+        labels: A pandas, Polars or Arrow table, or a path to a Parquet or CSV file.
 
     Raises:
-        UsageError: If it is none of these, or a file that cannot be read.
+        SourceError: If it cannot be read.
+        UsageError: If the path holds several tables.
     """
-    if isinstance(labels, pa.Table):
-        return labels
-    if isinstance(labels, pd.DataFrame):
-        return pa.Table.from_pandas(labels, preserve_index=False)
-    if isinstance(labels, str | Path):
-        return _read_file(Path(labels))
-    if hasattr(labels, "to_arrow"):  # a Polars frame, without importing Polars
-        return pa.table(labels.to_arrow())
-    raise UsageError(
-        f"labels must be a pandas, Polars or Arrow table, or a path to a Parquet or CSV file, got "
-        f"{type(labels).__name__}."
-    )
+    source = open_source(labels if isinstance(labels, str | Path) else {"labels": labels})
+    if len(source.tables) != 1:
+        raise UsageError(
+            f"labels must be one table, but {source.source} holds {len(source.tables)}: {first_three(source.tables)}."
+        )
+    return source
 
 
 def stored_labels(folder: Path, manifest: TaskManifest, split: str) -> pa.Table | None:
     """The labels of one split as a RelBench folder stores them, in their order; None if it does not store them."""
     file = folder / f"{split}.parquet"
-    return label_columns(_read_file(file), manifest, str(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    source = open_labels(file)
+    try:
+        return label_rows(source, manifest)
+    finally:
+        source.close()
 
 
-def label_columns(table: pa.Table, manifest: TaskManifest, where: str) -> pa.Table:
+def label_rows(source: Source, manifest: TaskManifest) -> pa.Table:
     """The columns that the manifest names, as (pkey, seed_time, label); seed_time is int64 microseconds UTC.
+
+    A column ``split`` comes along as text if there is one.
 
     Raises:
         UnknownNameError: If there is no such column.
         TaskError: If the times are no points in time.
     """
-    names = (manifest.entity_col, manifest.time_col, manifest.target_col)
-    for name in names:
-        if name not in table.column_names:
-            raise unknown_name(f"column in the labels {where}", str(name), table.column_names)
-    pkey, time, label = (table[str(name)] for name in names)
-    return pa.table({"pkey": pkey, "seed_time": times_us(time, str(manifest.time_col)), "label": label})
+    table = source.tables[0]
+    types = source.columns(table)
+    for name in (manifest.entity_col, manifest.time_col, manifest.target_col):
+        if name not in types:
+            raise unknown_name(f"column in the labels of task '{manifest.name}'", str(name), types)
+    split = ', CAST("split" AS VARCHAR) AS split' if "split" in types else ""
+    return source.arrow(
+        f"SELECT {quote(str(manifest.entity_col))} AS pkey, {seed_time(manifest, types)} AS seed_time, "
+        f"{plain_label(manifest, types)} AS label{split} FROM main.{quote(table)}"
+    )
 
 
-def times_us(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A column of points in time as int64 microseconds UTC; what has no offset is UTC.
-
-    Raises:
-        TaskError: If the values are no points in time.
-    """
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        try:
-            parsed = pd.to_datetime(column.to_pandas(), utc=True, format="ISO8601")
-        except ValueError as error:
-            raise TaskError(
-                f"the time column '{name}' holds text that is no ISO 8601 time: {error}. "
-                "Write times such as 2024-01-31 or 2024-01-31T12:00:00Z."
-            ) from error
-        column = pa.chunked_array([pa.Array.from_pandas(parsed)])
-    elif not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        raise TaskError(
-            f"the time column '{name}' is {kind}; it must hold timestamps, dates or ISO 8601 text "
-            "(numbers have no known unit)."
-        )
-    elif pa.types.is_timestamp(kind) and kind.unit == "ns":
-        # A cast would round towards zero, which before 1970 is towards the future.
-        column = pc.floor_temporal(column, unit="microsecond")
-    zone = column.type.tz if pa.types.is_timestamp(column.type) else None
-    return column.cast(pa.timestamp("us", tz=zone), safe=False).cast(pa.int64())
-
-
-def split_by_column(table: pa.Table, splits: pa.ChunkedArray) -> dict[str, pa.Table]:
-    """The rows of each split as a column ``split`` says.
+def split_by_column(rows: pa.Table) -> dict[str, pa.Table]:
+    """The rows of each split as the column ``split`` says.
 
     Raises:
         UnknownNameError: If it says anything but train, val or test.
     """
-    for value in pc.unique(splits).to_pylist():
+    for value in pc.unique(rows["split"]).to_pylist():
         if value not in SPLITS:
             raise unknown_name("split", str(value), SPLITS)
-    return {split: table.filter(pc.equal(splits, split)) for split in SPLITS}
+    return {split: rows.filter(pc.equal(rows["split"], split)).drop_columns("split") for split in SPLITS}
 
 
 def split_by_time(
-    table: pa.Table, val_time: int, test_time: int, delta: int | None
+    rows: pa.Table, val_time: int, test_time: int, delta: int | None
 ) -> tuple[dict[str, pa.Table], dict[str, int]]:
     """The rows of each split by seed time: before ``val_time``, before ``test_time``, the rest.
 
@@ -106,7 +88,7 @@ def split_by_time(
     Returns:
         The splits, and how many rows were left out of each.
     """
-    seed = table["seed_time"]
+    seed = rows["seed_time"]
     end = pc.add(seed, delta or 0)
     bounds = {
         "train": (pc.less(seed, val_time), pc.less_equal(end, val_time)),
@@ -116,7 +98,7 @@ def split_by_time(
         ),
         "test": (pc.greater_equal(seed, test_time), pc.is_valid(seed)),
     }
-    splits = {split: table.filter(pc.and_(*bound)) for split, bound in bounds.items()}
+    splits = {split: rows.filter(pc.and_(*bound)) for split, bound in bounds.items()}
     left_out = {split: int(pc.sum(pc.and_not(*bound)).as_py() or 0) for split, bound in bounds.items()}
     return splits, left_out
 
@@ -141,16 +123,3 @@ def infer_task_type(label: pa.ChunkedArray) -> TaskType:
         f"cannot tell what kind of task has labels of type {kind} (first: {first_three(label[:3].to_pylist())}). "
         f"Give 'task_type': one of {', '.join(TaskType)}."
     )
-
-
-def _read_file(file: Path) -> pa.Table:
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    readers = {".parquet": pyarrow.parquet.read_table, ".csv": pyarrow.csv.read_csv}
-    if file.suffix not in readers:
-        raise UsageError(f"labels must be in a .parquet or .csv file, got {file}.")
-    try:
-        return readers[file.suffix](file)
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"cannot read the labels {file}: {error}.") from error

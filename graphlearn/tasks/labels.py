@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from graphlearn.database.sql import quote, time_us
+from graphlearn.database import quote, time_us
 from graphlearn.errors import TaskError, UsageError, unknown_name
 from graphlearn.tasks.manifest import TaskManifest
 from graphlearn.tasks.times import duration_us, interval_text, time_text
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from graphlearn.schema import Database
 
 SPLITS = ("train", "val", "test")
+
+
+class EmptySplitError(TaskError):
+    """A split without labels."""
 
 
 def entity_key(db: Database, manifest: TaskManifest) -> str:
@@ -47,7 +51,8 @@ def anchor_times(db: Database, manifest: TaskManifest, split: str, val_time: int
     ``test_time``; where RelBench has anchors, these are the same.
 
     Raises:
-        TaskError: If train has fewer than three anchors, or the split none.
+        TaskError: If train has fewer than three anchors.
+        EmptySplitError: If validation or test has none.
     """
     delta = _delta(manifest)
     first, last = time_range(db)
@@ -64,7 +69,7 @@ def anchor_times(db: Database, manifest: TaskManifest, split: str, val_time: int
     times = start + delta * np.arange(manifest.num_eval_timestamps, dtype=np.int64)
     times = times[times + delta <= end]
     if not len(times):
-        raise TaskError(
+        raise EmptySplitError(
             f"task '{manifest.name}': the {split} split is empty: a window of {manifest.timedelta} from "
             f"{time_text(start)} ends after {time_text(end)}, up to where the labels are known. "
             f"Take a shorter 'timedelta' or an earlier '{split}_timestamp'."
@@ -123,7 +128,7 @@ def forecast_sql(db: Database, manifest: TaskManifest, split: str, val_time: int
     return (
         f"WITH {head}\n"
         f"SELECT {quote(manifest.entity_col or '')} AS pkey, "
-        f"{_as_time(manifest, types)} AS seed_time, {_as_label(manifest, types)} AS label\n"
+        f"{seed_time(manifest, types)} AS seed_time, {plain_label(manifest, types)} AS label\n"
         f"FROM {body}\n"
         f"WHERE {quote(manifest.entity_col or '')} IN ({known})\n"
         "ORDER BY seed_time, pkey"
@@ -166,7 +171,7 @@ def autocomplete_sql(db: Database, manifest: TaskManifest, split: str, val_time:
     if types[target] in ("FLOAT", "DOUBLE"):
         known += f" AND NOT isnan({quote(target)})"
     return (
-        f"SELECT {quote(pkey)} AS pkey, {time} AS seed_time, {_as_label(manifest, types)} AS label\n"
+        f"SELECT {quote(pkey)} AS pkey, {time} AS seed_time, {plain_label(manifest, types)} AS label\n"
         f"FROM main.{quote(table.name)}\n"
         f"WHERE {bounds[split]} AND {known}\n"
         "ORDER BY seed_time, pkey"
@@ -185,6 +190,26 @@ def run_sql(db: Database, manifest: TaskManifest, sql: str) -> pa.Table:
         return db.arrow(sql)
     except duckdb.Error as error:
         raise _refused(manifest, error) from error
+
+
+def seed_time(manifest: TaskManifest, types: dict[str, str]) -> str:
+    """SQL text of the time column as microseconds; ``types`` are the columns that are there."""
+    column = manifest.time_col or ""
+    try:
+        return time_us(quote(column), types[column])
+    except TypeError as error:
+        raise TaskError(
+            f"task '{manifest.name}': the time column '{column}' is {types[column]}; it must hold timestamps, "
+            "dates or ISO 8601 text (numbers have no known unit)."
+        ) from error
+
+
+def plain_label(manifest: TaskManifest, types: dict[str, str]) -> str:
+    """SQL text of the target column, as a type that Arrow has plain values for."""
+    # Sums of integers are 128 bits wide and averages of decimals are decimals, for which Arrow has no plain numbers.
+    column = quote(manifest.target_col)
+    wide = types[manifest.target_col].startswith(("HUGEINT", "UHUGEINT", "DECIMAL"))
+    return f"CAST({column} AS DOUBLE)" if wide else column
 
 
 def _delta(manifest: TaskManifest) -> int:
@@ -249,21 +274,3 @@ def _result_types(db: Database, manifest: TaskManifest, sql: str) -> dict[str, s
 
 def _refused(manifest: TaskManifest, error: Exception) -> UsageError:
     return UsageError(f"task '{manifest.name}': DuckDB refuses its SQL: {error}")
-
-
-def _as_time(manifest: TaskManifest, types: dict[str, str]) -> str:
-    column = manifest.time_col or ""
-    try:
-        return time_us(quote(column), types[column])
-    except TypeError as error:
-        raise TaskError(
-            f"task '{manifest.name}': the time column '{column}' of its SQL is of type {types[column]}; "
-            "it must be a timestamp or a date."
-        ) from error
-
-
-def _as_label(manifest: TaskManifest, types: dict[str, str]) -> str:
-    # Sums of integers are 128 bits wide and averages of decimals are decimals, for which Arrow has no plain numbers.
-    column = quote(manifest.target_col)
-    wide = types[manifest.target_col].startswith(("HUGEINT", "UHUGEINT", "DECIMAL"))
-    return f"CAST({column} AS DOUBLE)" if wide else column

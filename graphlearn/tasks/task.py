@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from graphlearn.errors import StorageError, TaskError, UsageError, unknown_name
+from graphlearn.errors import TaskError, UsageError, unknown_name
 from graphlearn.tasks.checks import check_entities, check_labels
 from graphlearn.tasks.classes import ClassValue, encode, find_classes
 from graphlearn.tasks.given import (
     infer_task_type,
-    label_columns,
-    read_labels,
+    label_rows,
+    open_labels,
     split_by_column,
     split_by_time,
     stored_labels,
 )
 from graphlearn.tasks.labels import SPLITS, autocomplete_sql, entity_key, forecast_sql, run_sql
 from graphlearn.tasks.manifest import TaskManifest, TaskType, find_task
+from graphlearn.tasks.store import save_task
 from graphlearn.tasks.times import TimeLike, duration_text, duration_us, time_text, time_us
 
 if TYPE_CHECKING:
@@ -102,7 +99,7 @@ class Task:
         val_time = _first_time("val_timestamp", val_timestamp, manifest.val_timestamp, db.schema.val_timestamp)
         test_time = _first_time("test_timestamp", test_timestamp, manifest.test_timestamp, db.schema.test_timestamp)
         self._set(db, manifest, val_time, test_time, None if regenerate else folder)
-        self.classes = self._train_classes()
+        self.classes: tuple[ClassValue, ...] = self._train_classes()
 
     def _set(
         self,
@@ -118,7 +115,7 @@ class Task:
         self._given = given
         self._folder = folder
         self.notes: tuple[str, ...] = ()
-        self.classes: tuple[ClassValue, ...] = ()
+        self.classes = ()
         self.name, self.kind, self.task_type = manifest.name, manifest.kind, manifest.task_type
         self.entity_table, self.target_col = manifest.entity_table, manifest.target_col
         self.description, self.sql = manifest.description, manifest.sql
@@ -144,8 +141,8 @@ class Task:
         if self.kind == "forecast" and test_time - val_time < self.timedelta:
             raise TaskError(
                 f"task '{self.name}': a label window of {duration_text(self.timedelta)} does not fit between "
-                f"validation ({time_text(val_time)}) and test ({time_text(test_time)}). Take a shorter 'timedelta' or an earlier "
-                "'val_timestamp'."
+                f"validation ({time_text(val_time)}) and test ({time_text(test_time)}). Take a shorter 'timedelta' or "
+                "an earlier 'val_timestamp'."
             )
 
     @classmethod
@@ -187,10 +184,7 @@ class Task:
             remove_columns: (table, column) pairs that give the label away.
             name: Name of the task; by default that of the target column.
         """
-        table = read_labels(labels)
         key = db.schema[entity_table].pkey
-        if target_col not in table.column_names:
-            raise unknown_name("column in the labels", target_col, table.column_names)
         delta = None if timedelta is None else duration_us(timedelta, "timedelta")
         types = [t.value for t in TaskType]
         if task_type is not None and task_type not in types:
@@ -198,7 +192,7 @@ class Task:
         manifest = TaskManifest(
             name=name or target_col,
             kind="external",
-            task_type=TaskType(task_type) if task_type else infer_task_type(table[target_col]),
+            task_type=TaskType(task_type or TaskType.REGRESSION),
             entity_table=entity_table,
             entity_col=entity_col or (key[0] if key else ""),
             time_col=time_col,
@@ -206,10 +200,10 @@ class Task:
             timedelta=None if delta is None else duration_text(delta),
             remove_columns=tuple(remove_columns),
         )
-        rows = label_columns(table, manifest, f"of task '{manifest.name}'")
-        splits: dict[str, pa.Table] | None = None
-        if "split" in table.column_names:
-            splits = split_by_column(rows, table["split"])
+        rows = label_rows(open_labels(labels), manifest)
+        if task_type is None:
+            manifest = replace(manifest, task_type=infer_task_type(rows["label"]))
+        splits = split_by_column(rows) if "split" in rows.column_names else None
         val_time = _first_time("val_timestamp", val_timestamp, db.schema.val_timestamp, _first_seed(splits, "val"))
         test_time = _first_time("test_timestamp", test_timestamp, db.schema.test_timestamp, _first_seed(splits, "test"))
         left_out: dict[str, int] = {}
@@ -326,50 +320,8 @@ class Task:
         return task
 
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
-        """Writes ``manifest.yaml`` and the labels as a RelBench 3 task folder; it is whole or absent.
-
-        A split that is empty is left out.
-
-        Args:
-            folder: The folder to make; ``<RelBench folder>/tasks/<name>`` makes it a task of that source.
-            force: Replace a task folder that is there.
-
-        Raises:
-            UsageError: If the folder exists.
-            StorageError: If it cannot be written.
-        """
-        target = Path(folder)
-        if target.exists() and not force:
-            raise UsageError(f"{target} exists already; choose another folder, or pass force=True to replace it.")
-        tables = {split: self._to_store(split) for split in SPLITS}
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-            try:
-                (aside / "manifest.yaml").write_text(self.manifest.to_yaml(), encoding="utf-8")
-                for split, table in tables.items():
-                    if table is not None:
-                        pq.write_table(table, aside / f"{split}.parquet")
-                aside.chmod(0o755)  # mkdtemp makes folders that only their owner can read
-                if target.exists():
-                    shutil.rmtree(target)
-                os.replace(aside, target)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-        except OSError as error:
-            raise StorageError(f"could not write the task to {target}: {error}.") from error
-        return target
-
-    def _to_store(self, split: str) -> pa.Table | None:
-        """The labels of a split with the columns of the manifest, as RelBench stores them; None if there are none."""
-        try:
-            table = self.label_table(split)
-        except TaskError as error:
-            if "split is empty" in str(error):
-                return None
-            raise
-        seed = table["seed_time"].cast(pa.timestamp("us"))
-        return pa.table({self.time_col: seed, self.entity_col: table["pkey"], self.target_col: table["label"]})
+        """Writes ``manifest.yaml`` and the labels as a RelBench 3 task folder; see :func:`save_task`."""
+        return save_task(self, folder, force=force)
 
     def _stored(self, split: str) -> pa.Table | None:
         """The labels of a split that need not be made, or None."""

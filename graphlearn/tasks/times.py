@@ -32,7 +32,7 @@ def time_us(value: TimeLike, what: str) -> int:
     if pd.isna(stamp):
         raise UsageError(f"'{what}' must be a time such as 2024-01-31, got {value!r}.")
     naive = stamp.tz_convert("UTC").tz_localize(None) if stamp.tzinfo is not None else stamp
-    return int((naive - pd.Timestamp(0)) // pd.Timedelta(1, "us"))
+    return int(naive.as_unit("us").to_datetime64().astype("int64"))
 
 
 def time_text(us: int) -> str:
