@@ -58,6 +58,18 @@ def load_command(name: str) -> TyperCommand:
     return command
 
 
+def run(words: list[str]) -> int:
+    """Runs the command line ``words`` and returns the exit code it asked for; failures are raised."""
+    # Not the group's own `main`, which would end the process, in its own words.
+    group = typer.main.get_command(app)
+    try:
+        with group.make_context("graphlearn", words) as context:
+            group.invoke(context)
+    except typer.Exit as done:
+        return done.exit_code
+    return 0
+
+
 def show_version(wanted: bool) -> None:
     if wanted:
         native = "native kernels" if kernels else "no native kernels"

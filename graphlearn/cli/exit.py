@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from graphlearn.cli.app import app
+from graphlearn.cli.app import run
 from graphlearn.errors import GraphLearnError, unknown_name
 
 
@@ -24,7 +24,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs ``graphlearn ARGS`` and returns its exit code."""
     words, debug = _take_debug(list(sys.argv[1:] if args is None else args))
     try:
-        code = _run(words)
+        code = run(words)
         sys.stdout.flush()  # here, where a closed pipe is still caught
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python flushes stdout once more at exit; let that go nowhere.
@@ -63,17 +63,6 @@ def hide_passwords(text: str) -> str:
     return text
 
 
-def _run(words: list[str]) -> int:
-    # Not the group's own `main`, which would end the process in its own words.
-    command = typer.main.get_command(app)
-    try:
-        with command.make_context("graphlearn", words) as context:
-            command.invoke(context)
-    except typer.Exit as done:
-        return done.exit_code
-    return 0
-
-
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:
     """``--debug`` may stand anywhere before ``--``."""
     end = words.index("--") if "--" in words else len(words)
@@ -88,7 +77,7 @@ def _explain_usage(exc: typer.TyperException) -> tuple[str, int]:
     text = f"UsageError: {exc.format_message()}"
     option = getattr(exc, "option_name", None)
     if context is not None:
-        options = [name for param in context.command.get_params(context) for name in param.opts if name[0] == "-"]
+        options = [name for param in context.command.get_params(context) for name in param.opts if name[:2] == "--"]
         if type(exc).__name__ == "NoSuchOption" and option:
             text = f"UnknownNameError: {unknown_name('option', option, options)}"
         text += f"\n  {context.get_usage()}\n  Help:  {context.command_path} --help"
