@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from graphlearn.database import quote, time_us
+from graphlearn.database.connection import first_line
 from graphlearn.errors import TaskError, UsageError, unknown_name
 from graphlearn.tasks.manifest import TaskManifest
 from graphlearn.tasks.times import duration_us, interval_text, time_text
@@ -103,8 +104,8 @@ def forecast_sql(db: Database, manifest: TaskManifest, split: str, val_time: int
 
     The manifest's SQL sees ``timestamps(timestamp)``, the anchors of the split; ``{timedelta}`` replaced by a text such
     as ``30 days 00:00:00``; and every table under its name: whole for test, and for train and validation only rows up
-    to ``test_time``, with foreign keys to rows that are left out set to NULL. Entities that are not known by
-    ``test_time`` are dropped, whatever their keys look like (RelBench compares positions).
+    to ``test_time``. Foreign keys to rows that are not there are NULL. Entities that are not known by ``test_time`` are
+    dropped, whatever their keys look like (RelBench compares positions).
 
     Differs from RelBench: columns that the task hides from models are still there for its labels.
 
@@ -114,7 +115,8 @@ def forecast_sql(db: Database, manifest: TaskManifest, split: str, val_time: int
     """
     pkey = entity_key(db, manifest)
     times = anchor_times(db, manifest, split, val_time, test_time)
-    tables = [] if split == "test" else [_table_upto(db, name, test_time) for name in db.schema.tables]
+    until = None if split == "test" else test_time
+    tables = [_known_rows(db, name, until) for name in db.schema.tables if name.lower() != "timestamps"]
     anchors = (
         f"SELECT unnest(generate_series(TIMESTAMP '{time_text(int(times[0]))}', "
         f"TIMESTAMP '{time_text(int(times[-1]))}', INTERVAL '{interval_text(_delta(manifest))}')) AS timestamp"
@@ -221,23 +223,27 @@ def _row_time(db: Database, table: str) -> str:
     return time_us(quote(time_col), db.columns(table)[time_col])
 
 
-def _where_upto(db: Database, table: str, until: int) -> str:
-    return f" WHERE {_row_time(db, table)} <= {until}" if db.schema[table].time_col is not None else ""
+def _where_upto(db: Database, table: str, until: int | None) -> str:
+    timed = until is not None and db.schema[table].time_col is not None
+    return f" WHERE {_row_time(db, table)} <= {until}" if timed else ""
 
 
-def _table_upto(db: Database, name: str, until: int) -> str | None:
-    """The table as a common table expression that holds its rows up to ``until``; None if that leaves it as it is."""
-    cut = []
+def _known_rows(db: Database, name: str, until: int | None) -> str | None:
+    """The table's rows up to ``until`` as a common table expression; None if that is the table as it is.
+
+    A foreign key to a row that is not there becomes NULL, so that counting keys counts rows that exist.
+    """
+    keys = []
     for fkey in db.schema[name].fkeys:
         parent = db.schema[fkey.table]
-        if len(fkey.columns) == len(parent.pkey) == 1 and parent.time_col is not None:
+        if len(fkey.columns) == len(parent.pkey) == 1:
             column = quote(fkey.columns[0])
             rows = f"SELECT {quote(parent.pkey[0])} FROM main.{quote(parent.name)}{_where_upto(db, parent.name, until)}"
-            cut.append(f"CASE WHEN {column} IN ({rows}) THEN {column} END AS {column}")
+            keys.append(f"CASE WHEN {column} IN ({rows}) THEN {column} END AS {column}")
     where = _where_upto(db, name, until)
-    if not where and not cut:
+    if not where and not keys:
         return None
-    replace = f" REPLACE ({', '.join(cut)})" if cut else ""
+    replace = f" REPLACE ({', '.join(keys)})" if keys else ""
     return f"{quote(name)} AS NOT MATERIALIZED (SELECT *{replace} FROM main.{quote(name)}{where})"
 
 
@@ -254,7 +260,10 @@ def _one_select(db: Database, manifest: TaskManifest) -> str:
     if kinds != ["SELECT"]:
         found = " and ".join(kinds) or "nothing"
         raise UsageError(f"task '{manifest.name}': its SQL must be exactly one SELECT; found {found}.")
-    return sql.strip().rstrip(";")
+    # A semicolon may be followed by a comment and may stand inside text, so it is looked for among the tokens.
+    text = sql.encode()
+    ends = [start for start, _ in duckdb.tokenize(sql) if text[start : start + 1] == b";"]
+    return text[: ends[0] if ends else None].decode().strip("\n")
 
 
 def _result_types(db: Database, manifest: TaskManifest, sql: str) -> dict[str, str]:
@@ -273,4 +282,4 @@ def _result_types(db: Database, manifest: TaskManifest, sql: str) -> dict[str, s
 
 
 def _refused(manifest: TaskManifest, error: Exception) -> UsageError:
-    return UsageError(f"task '{manifest.name}': DuckDB refuses its SQL: {error}")
+    return UsageError(f"task '{manifest.name}': DuckDB refuses its SQL: {first_line(error)}.")

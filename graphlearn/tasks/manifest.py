@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -178,7 +179,7 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     if "\n" not in text:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text)
     # YAML has no block form for lines that end in spaces or for a first line that is indented.
-    lines = "\n".join(line.rstrip() for line in text.expandtabs().strip().splitlines())
+    lines = "\n".join(line.rstrip() for line in inspect.cleandoc(text).splitlines())
     return dumper.represent_scalar("tag:yaml.org,2002:str", lines, style="|")
 
 

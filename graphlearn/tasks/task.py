@@ -98,6 +98,8 @@ class Task:
             raise UsageError(f"task '{manifest.name}' is external: its labels are stored and cannot be made again.")
         val_time = _first_time("val_timestamp", val_timestamp, manifest.val_timestamp, db.schema.val_timestamp)
         test_time = _first_time("test_timestamp", test_timestamp, manifest.test_timestamp, db.schema.test_timestamp)
+        if val_timestamp is not None or test_timestamp is not None:
+            manifest = replace(manifest, val_timestamp=time_text(val_time), test_timestamp=time_text(test_time))
         self._set(db, manifest, val_time, test_time, None if regenerate else folder)
         self.classes: tuple[ClassValue, ...] = self._train_classes()
 

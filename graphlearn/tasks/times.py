@@ -35,9 +35,9 @@ def time_us(value: TimeLike, what: str) -> int:
     return int(naive.as_unit("us").to_datetime64().astype("int64"))
 
 
-def time_text(us: int) -> str:
-    """Microseconds UTC as ISO text without an offset: a date if it is midnight."""
-    stamp = pd.Timestamp(us, unit="us")
+def time_text(us: int | pd.Timestamp) -> str:
+    """Microseconds UTC (or a time without an offset) as ISO text without an offset: a date if it is midnight."""
+    stamp = pd.Timestamp(us, unit="us") if isinstance(us, int) else us
     return stamp.strftime("%Y-%m-%d") if stamp == stamp.normalize() else stamp.isoformat(sep=" ")
 
 
