@@ -13,7 +13,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 .PHONY: demo test check lint docs setup native clean
 
 demo: setup
-	$(BIN)/graphlearn demo $(DEMO)
+	$(BIN)/graphlearn demo --out build/demo --force $(DEMO)
 
 test: setup
 	$(BIN)/pytest $(PYTEST)

@@ -26,11 +26,11 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         code = run(words)
         sys.stdout.flush()  # here, where a closed pipe is still caught
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough. Python flushes stdout once more at exit; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        _give_up_stdout()
         return 1
     except (Exception, KeyboardInterrupt) as exc:
+        _give_up_stdout()
         if debug:
             print(hide_passwords("".join(traceback.format_exception(exc))), file=sys.stderr, end="")
         text, code = explain(exc)
@@ -61,6 +61,14 @@ def hide_passwords(text: str) -> str:
     for pattern in _SECRETS:
         text = pattern.sub(r"\1***\2", text)
     return text
+
+
+def _give_up_stdout() -> None:
+    """Python flushes stdout once more at exit. If that cannot succeed, it must not fail in words of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+from typing import IO
 
 import pytest
 from hypothesis import given
@@ -150,17 +152,38 @@ def test_any_password_without_spaces_is_hidden(password):
     )
 
 
-def test_a_reader_that_leaves_early_is_no_error():
+def start(body: str, stdout: int | IO[str]) -> subprocess.Popen[str]:
+    """``graphlearn inspect`` in a process of its own, where ``body`` is what the command does."""
     code = (
-        "import sys, graphlearn.cli.app as app, graphlearn.cli.exit as exit\n"
-        "def run() -> None:\n    print('row\\n' * 100_000)\n"
+        "import sys, time, graphlearn.cli.app as app, graphlearn.cli.exit as exit\n"
+        f"def run() -> None:\n    {body}\n"
         "single = app.typer.Typer(); single.command('inspect')(run)\n"
         "app.load_command = lambda name: app.typer.main.get_command(single)\n"
         "sys.exit(exit.main(['inspect']))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout.readline() == b"row\n"
-    process.stdout.close()
-    err = process.stderr.read()
-    process.stderr.close()
-    assert (process.wait(), err) == (1, b"")
+    return subprocess.Popen([sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    with start("print('row\\n' * 100_000)", subprocess.PIPE) as process:
+        assert process.stdout.readline() == "row\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+@pytest.mark.parametrize("rows", [1, 100_000])  # fails when flushed at the end; fails in the middle
+def test_a_full_disk_behind_stdout_is_said_once(rows):
+    with open("/dev/full", "w") as full, start(f"print('row\\n' * {rows})", full) as process:
+        err = process.stderr.read()
+    assert err == "StorageError: no space left on the device. Free some and run the same command again.\n"
+    assert process.returncode == 1
+
+
+def test_ctrl_c_shows_no_traceback():
+    with start("print('ready', flush=True); time.sleep(60)", subprocess.PIPE) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "Interrupted.\n"
+    assert process.returncode == 1
