@@ -11,6 +11,7 @@ from graphlearn.database.connection import first_line
 from graphlearn.database.names import check_names
 from graphlearn.database.source import DeclaredKey, Source
 from graphlearn.database.sql import literal, quote
+from graphlearn.database.views import add_view
 from graphlearn.errors import SourceError
 
 if TYPE_CHECKING:
@@ -63,15 +64,8 @@ def _view_names(con: duckdb.DuckDBPyConnection, path: Path) -> dict[tuple[str, s
 def _add_view(con: duckdb.DuckDBPyConnection, path: Path, schema: str, table: str, name: str) -> bool:
     import duckdb
 
-    origin = f"source.{quote(schema)}.{quote(table)}"
     try:
-        described = con.execute(f"DESCRIBE SELECT * FROM {origin}").fetchall()
-        # An ENUM is text to everything that follows.
-        columns = ", ".join(
-            f"CAST({quote(column)} AS VARCHAR) AS {quote(column)}" if kind.startswith("ENUM(") else quote(column)
-            for column, kind, *_ in described
-        )
-        con.execute(f"CREATE VIEW {quote(name)} AS SELECT {columns} FROM {origin}").fetchall()
+        add_view(con, name, f"source.{quote(schema)}.{quote(table)}")
     except duckdb.Error as error:
         warnings.warn(f"{path}: '{name}' cannot be read and is left out: {first_line(error)}.", stacklevel=2)
         return False

@@ -9,6 +9,7 @@ from graphlearn.database.connection import first_line
 from graphlearn.database.names import check_names
 from graphlearn.database.source import Source
 from graphlearn.database.sql import literal, quote
+from graphlearn.database.views import add_view
 from graphlearn.errors import SourceError, first_three, unknown_name
 
 if TYPE_CHECKING:
@@ -139,10 +140,11 @@ def _add_parquet(con: duckdb.DuckDBPyConnection, name: str, files: list[Path], r
     # Partition folders (year=2024) count only inside the table's own folder, not above it.
     hive = any("=" in part for part in files[0].relative_to(root).parts[:-1])
     union = len(files) > 1
-    con.execute(
-        f"CREATE VIEW {quote(name)} AS SELECT * FROM read_parquet({_file_list(files)}, "
-        f"hive_partitioning = {literal(hive)}, union_by_name = {literal(union)})"
-    ).fetchall()
+    add_view(
+        con,
+        name,
+        f"read_parquet({_file_list(files)}, hive_partitioning = {literal(hive)}, union_by_name = {literal(union)})",
+    )
 
 
 def _add_csv(con: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> None:
@@ -152,7 +154,7 @@ def _add_csv(con: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> No
     ).fetchall()
     delimiter, quote_char, skip = header[0]
     first = con.execute(
-        f"SELECT * FROM read_csv({_file_list(files[:1])}, header = false, all_varchar = true, nullstr = [], "
+        f"SELECT * FROM read_csv({_file_list(files[:1])}, header = false, all_varchar = true, "
         f"delim = {literal(_given(delimiter))}, quote = {literal(_given(quote_char))}, skip = {skip}) LIMIT 1"
     ).fetchall()
     check_names("column", [str(value or "") for value in first[0]], str(files[0]))
@@ -162,7 +164,7 @@ def _add_csv(con: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> No
         f"CREATE TABLE source.main.{quote(name)} AS SELECT * FROM read_csv({_file_list(files)}, {options}, "
         f"union_by_name = {literal(len(files) > 1)})"
     ).fetchall()
-    con.execute(f"CREATE VIEW {quote(name)} AS SELECT * FROM source.main.{quote(name)}").fetchall()
+    add_view(con, name, f"source.main.{quote(name)}")
 
 
 def _given(option: str) -> str:

@@ -56,7 +56,8 @@ def open_source(
 
 def redact(source: str) -> str:
     """``source`` without the password of a URL, for messages and run folders."""
-    hidden = re.sub(r"(://[^/@:\s]*):[^/\s]*@", r"\1:***@", source)
+    # To the last '@': a password that should have been percent-encoded may hold one itself.
+    hidden = re.sub(r"(://[^/@:\s]*):\S*@", r"\1:***@", source)
     return re.sub(r"(?i)([?&;\s](?:password|passwd|pwd|token|sslpassword)=)[^&;\s]*", r"\1***", hidden)
 
 

@@ -102,6 +102,23 @@ class Source:
             digest.update(repr((table, self._columns[table], count, total)).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:32]
 
+    def add_column(self, table: str, column: str, expression: str) -> None:
+        """Gives the view of ``table`` a column that is computed when it is read; the source is not touched.
+
+        Args:
+            table: The table.
+            column: Name of the new column; the table must not have it.
+            expression: SQL over the columns of the row, ``t."name"``.
+        """
+        plain = f"{self.check_table(table)} (plain)"
+        while self.con.execute("SELECT 1 FROM duckdb_views() WHERE view_name = ?", [plain]).fetchall():
+            plain += "_"
+        self.con.execute(f"ALTER VIEW {quote(table)} RENAME TO {quote(plain)}").fetchall()
+        self.con.execute(
+            f"CREATE VIEW main.{quote(table)} AS SELECT t.*, {expression} AS {quote(column)} FROM {quote(plain)} AS t"
+        ).fetchall()
+        self._columns[table] = self._describe(table)
+
     def close(self) -> None:
         """Lets go of the source; nothing can be read afterwards."""
         self.con.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from graphlearn.database.open import open_source
 from graphlearn.database.source import Source
+from graphlearn.schema.derive import add_derived_times
 from graphlearn.schema.infer import complete_schema, infer_schema
 from graphlearn.schema.schema import Schema
 
@@ -57,6 +58,7 @@ def connect(
         if schema is None and opened.manifest is not None:
             schema = Schema.load(opened.manifest)
         understood = infer_schema(opened) if schema is None else complete_schema(opened, schema)
+        add_derived_times(opened, understood)
         return Database(opened, understood)
     except BaseException:
         opened.close()

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from graphlearn.errors import SchemaError, SourceError, StorageError
-from graphlearn.schema.schema import Column, ForeignKey, Schema, Table
+from graphlearn.schema.schema import KNOWN_SINCE, Column, ForeignKey, Schema, Table
 from graphlearn.schema.validate import check_schema
 
 VERSION = 1
@@ -66,13 +66,7 @@ def load_manifest(path: str | Path) -> Schema:
 def save_manifest(schema: Schema, path: str | Path) -> Path:
     """Writes ``schema`` as YAML that ``relbench`` reads too; aside first, then renamed."""
     path = Path(path).expanduser()
-    content: dict[str, Any] = {"name": schema.name, "manifest_version": VERSION}
-    if schema.description:
-        content["description"] = schema.description
-    content["val_timestamp"] = schema.val_timestamp
-    content["test_timestamp"] = schema.test_timestamp
-    content["tables"] = {name: _write_table(table) for name, table in schema.tables.items()}
-    text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096)
+    text = yaml.dump(manifest_dict(schema), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096)
     try:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
@@ -85,18 +79,32 @@ def save_manifest(schema: Schema, path: str | Path) -> Path:
     return path
 
 
+def manifest_dict(schema: Schema) -> dict[str, Any]:
+    """``schema`` as plain values, in the layout of the manifest."""
+    content: dict[str, Any] = {"name": schema.name, "manifest_version": VERSION}
+    if schema.description:
+        content["description"] = schema.description
+    content["val_timestamp"] = schema.val_timestamp
+    content["test_timestamp"] = schema.test_timestamp
+    content["tables"] = {name: _write_table(table) for name, table in schema.tables.items()}
+    return content
+
+
 def _write_table(table: Table) -> dict[str, Any]:
     single = [key for key in table.fkeys if len(key.columns) == 1]
     composite = [key for key in table.fkeys if len(key.columns) > 1]
     spec: dict[str, Any] = {
         "pkey": table.pkey[0] if len(table.pkey) == 1 else None,
-        "time_col": table.time_col,
+        # A derived time is no column of the files, where relbench would look for it.
+        "time_col": None if table.time_from else table.time_col,
         "fkeys": {key.columns[0]: key.table for key in single},
     }
     if len(table.pkey) > 1:
         spec["composite_pkey"] = list(table.pkey)
     if composite:
         spec["composite_fkeys"] = [_Row(_write_composite(key)) for key in composite]
+    if table.time_from:
+        spec["time_from"] = list(table.time_from)
     if table.time_col is not None:
         spec["null_time"] = table.null_time
     on_missing = {key.columns[0]: key.on_missing for key in single if key.on_missing != "drop"}
@@ -148,7 +156,10 @@ def _read_table(name: str, spec: object, where: str, referred: bool) -> Table:
         key = ForeignKey(columns, _text(row["table"], where), row.get("on_missing", "drop"))
         fkeys.append(ForeignKey(key.columns, key.table, key.on_missing, _number(sure, key.name)))
     pkey = spec.get("pkey")
-    time_col = spec.get("time_col")
+    time_from = _names(spec.get("time_from") or [], f"{where}.time_from")
+    time_col = KNOWN_SINCE if time_from else spec.get("time_col")
+    if time_from and spec.get("time_col") not in (None, KNOWN_SINCE):
+        raise SchemaError(f"{where} has both time_col and time_from: keep one of the two.")
     return Table(
         name=name,
         pkey=_names(spec.get("composite_pkey") or ([] if pkey is None else pkey), f"{where}.pkey"),
@@ -161,6 +172,7 @@ def _read_table(name: str, spec: object, where: str, referred: bool) -> Table:
         ),
         pkey_confidence=_number(sure, "pkey"),
         time_confidence=_number(sure, "time_col"),
+        time_from=time_from,
     )
 
 

@@ -105,7 +105,9 @@ def _measures(column: str, dtype: str) -> dict[str, str]:
     if dtype.startswith(("STRUCT", "MAP", "UNION", "VARIANT", "GEOMETRY")):
         return measures
     measures["distinct"] = f"approx_count_distinct({column})"
-    if is_number(dtype):
+    if dtype in INTEGERS:
+        measures |= {"whole": "true", "low": f"min({column})", "high": f"max({column})"}
+    elif is_number(dtype):
         # NaN and infinities are no whole numbers, but they do not make a column of whole numbers one of fractions.
         finite = f"isfinite(CAST({column} AS DOUBLE))"
         value = f"CAST({column} AS DOUBLE)"

@@ -10,6 +10,8 @@ from graphlearn.errors import unknown_name
 STYPES = ("numerical", "categorical", "multicategorical", "timestamp", "text", "embedding")
 NULL_TIMES = ("drop", "keep")
 ON_MISSING = ("drop", "error")
+KNOWN_SINCE = "known_since"
+"""The time column that a table with ``time_from`` gets."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Table:
         columns: Its columns.
         pkey_confidence: How sure the inference of the primary key is; 1 is declared.
         time_confidence: The same of the time column.
+        time_from: Names of foreign keys. Where given, the table has no time of its own: ``time_col`` is
+            :data:`KNOWN_SINCE`, the latest time among the rows that these keys name, added when the source is opened.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Table:
     columns: tuple[Column, ...] = ()
     pkey_confidence: float = 1.0
     time_confidence: float = 1.0
+    time_from: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column:
         """The column of that name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphlearn.database.source import Source
 from graphlearn.database.sql import is_time
 from graphlearn.errors import SchemaError, unknown_name
-from graphlearn.schema.schema import NULL_TIMES, ON_MISSING, STYPES, ForeignKey, Schema, Table
+from graphlearn.schema.schema import KNOWN_SINCE, NULL_TIMES, ON_MISSING, STYPES, ForeignKey, Schema, Table
 
 
 def check_schema(schema: Schema) -> None:
@@ -24,6 +24,17 @@ def check_schema(schema: Schema) -> None:
             if names.count(key.name) > 1:
                 raise SchemaError(f"{table.name}.{key.name} is a foreign key twice: keep one of the two.")
             _check_fkey(schema, table, key)
+        for name in table.time_from:
+            if name not in names:
+                raise SchemaError(f"{table.name}.time_from: {unknown_name('foreign key', name, names)}")
+            parent = next(key.table for key in table.fkeys if key.name == name)
+            if schema.tables[parent].time_col is None or parent == table.name:
+                raise SchemaError(
+                    f"{table.name}.time_from: '{name}' refers to '{parent}', which gives no time. Name a foreign key "
+                    f"to another table that has a time column."
+                )
+        if table.time_from:
+            _check_no_circle(schema, table.name, ())
 
 
 def check_against(schema: Schema, source: Source) -> None:
@@ -32,6 +43,10 @@ def check_against(schema: Schema, source: Source) -> None:
         if table.name not in source.tables:
             raise unknown_name("table", table.name, source.tables)
         columns = source.columns(table.name)
+        if table.time_from:
+            if any(column.lower() == KNOWN_SINCE for column in columns if column != KNOWN_SINCE):
+                raise SchemaError(f"{table.name} has a column '{KNOWN_SINCE}' of its own, so it cannot have time_from.")
+            columns[KNOWN_SINCE] = "TIMESTAMP"
         named = [*table.pkey, *(c for key in table.fkeys for c in key.columns), *(c.name for c in table.columns)]
         for column in [*named, *([] if table.time_col is None else [table.time_col])]:
             if column not in columns:
@@ -60,3 +75,13 @@ def _check_fkey(schema: Schema, table: Table, key: ForeignKey) -> None:
             f"{where}: the foreign key has {len(key.columns)} columns, but the primary key of '{key.table}' has "
             f"{len(target)} ({', '.join(target)}). Give one column for each, in that order."
         )
+
+
+def _check_no_circle(schema: Schema, table: str, above: tuple[str, ...]) -> None:
+    if table in above:
+        raise SchemaError(
+            f"time_from goes in a circle: {' -> '.join([*above, table])}. Give one of them a time column."
+        )
+    for key in schema.tables[table].fkeys:
+        if key.name in schema.tables[table].time_from:
+            _check_no_circle(schema, key.table, (*above, table))
