@@ -11,6 +11,7 @@ from torch_geometric.data import HeteroData
 
 from graphlearn.errors import UsageError, first_three, unknown_name
 from graphlearn.sampling.arrays import Sampled, read_graph
+from graphlearn.sampling.native_backend import NativeBackend, native_available
 from graphlearn.sampling.random import draw_base
 from graphlearn.sampling.torch_backend import TorchBackend
 from graphlearn.typing import EdgeType, NodeType
@@ -140,8 +141,20 @@ class TemporalNeighborSampler:
     def _choose(self, backend: str) -> tuple[str, Backend]:
         if backend not in ("auto", "torch", "native"):
             raise unknown_name("sampler backend", str(backend), ("auto", "torch", "native"))
+        on_cpu = self._graph.device.type == "cpu"
+        if backend == "auto":
+            backend = "native" if native_available() and on_cpu else "torch"
+        if backend == "native" and not on_cpu:
+            raise UsageError(
+                f"backend='native' needs the graph on the CPU, it is on {self._graph.device}. Use 'torch'."
+            )
+        if backend == "native" and not native_available():
+            raise UsageError(
+                "backend='native' is not in this installation. Build it with 'make native', or use backend='torch'."
+            )
+        kind = NativeBackend if backend == "native" else TorchBackend
         uniform = self.strategy == "uniform"
-        return "torch", TorchBackend(self._graph, self.num_hops, self._fan_out, uniform=uniform, disjoint=self.disjoint)
+        return backend, kind(self._graph, self.num_hops, self._fan_out, uniform=uniform, disjoint=self.disjoint)
 
     def _check_seeds(self, index: Tensor, number: int) -> None:
         nodes = self._graph.nodes[number]

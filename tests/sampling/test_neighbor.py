@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_sampler import SlowSampler, as_lists, random_graph
 
-from graphlearn.native import kernels
 from graphlearn.sampling import TemporalNeighborSampler
+from graphlearn.sampling.native_backend import native_available
 from graphlearn.sampling.random import draw_base
 
-BACKENDS = ["torch"] + (["native"] if hasattr(kernels, "TemporalSampler") else [])
+BACKENDS = ["torch"] + (["native"] if native_available() else [])
 
 
 def random_call(graph, seed, *, one_time=False):
