@@ -1,0 +1,80 @@
+"""The rows of a label table as the sampler takes them: node, seed time, and the newest time that each may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from graphlearn.errors import TaskError
+from graphlearn.graph.build import node_index
+from graphlearn.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Seeds of one node type.
+
+    Attributes:
+        node_type: Their table.
+        index: Their rows, int64 ``[N]``.
+        seed_time: When the prediction is for, int64 ``[N]`` microseconds UTC.
+        input_time: The newest row time that each may see, ``<= seed_time``.
+        label: As :class:`~graphlearn.nn.head.node.NodeHead` takes it, or None.
+    """
+
+    node_type: str
+    index: Tensor
+    seed_time: Tensor
+    input_time: Tensor
+    label: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.index.numel()
+
+    def aged(self, longest: int, generator: torch.Generator) -> Seeds:
+        """The same seeds with random ages: each sees rows up to a time drawn from ``[seed_time - longest, seed_time]``.
+
+        In the frozen regime a test row looks up to ``longest`` past the newest row it may see; train rows that always
+        see everything up to their own time would teach a model nothing about that.
+        """
+        if longest <= 0:
+            return self
+        share = torch.rand(len(self), generator=generator, dtype=torch.float64)
+        return replace(self, input_time=self.seed_time - (share * longest).long())
+
+    def take(self, order: Tensor) -> Seeds:
+        """The seeds at the positions ``order``."""
+        label = None if self.label is None else self.label[order]
+        return Seeds(self.node_type, self.index[order], self.seed_time[order], self.input_time[order], label)
+
+
+def make_seeds(graph: HeteroData, task: Task, keys: pa.Array, seed_time: Tensor, cut: int | None) -> Seeds:
+    """Seeds for primary keys at times; ``cut`` is the newest time any of them may see, or None for its own time.
+
+    Raises:
+        TaskError: If a key has no row in the graph.
+    """
+    index = node_index(graph, task.entity_table, keys)
+    if bool((index < 0).any()):
+        missing = [keys[int(i)].as_py() for i in (index < 0).nonzero()[:3]]
+        count = int((index < 0).sum())
+        raise TaskError(
+            f"{count:,} of {len(keys):,} rows to predict name no row of '{task.entity_table}' "
+            f"(first: {', '.join(map(str, missing))}). Load those rows, or leave the keys out."
+        )
+    input_time = seed_time if cut is None else seed_time.clamp_max(cut)
+    return Seeds(task.entity_table, index, seed_time, input_time)
+
+
+def split_seeds(graph: HeteroData, task: Task, split: str, regime: str) -> Seeds:
+    """The labelled seeds of a split under a regime; train rows see everything up to their own time."""
+    table = task.label_table(split)
+    values, _ = task.encode(table)
+    time = torch.from_numpy(table["seed_time"].to_numpy().copy())
+    cut = None if split == "train" else task.cut(split, regime)
+    seeds = make_seeds(graph, task, table["pkey"].combine_chunks(), time, cut)
+    return replace(seeds, label=torch.from_numpy(values))
