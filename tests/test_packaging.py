@@ -101,6 +101,16 @@ def test_wheel_holds_what_a_user_needs_and_nothing_else(pure):
     assert not [name for name in names if name.endswith((".cpp", ".pyc", ".h"))]
 
 
+def test_the_demo_finds_its_generator_in_the_wheel(pure, tmp_path):
+    code = (
+        "from graphlearn.cli.demo import load_generator; made = load_generator(); "
+        "print(made.__file__, sorted(made.generate(customers=20)), sep='\\n')"
+    )
+    place, tables = run_installed(pure, tmp_path, code).splitlines()
+    assert place == str(tmp_path / "graphlearn/_data/shop/generate.py")
+    assert "customers" in tables
+
+
 def test_every_module_of_the_checkout_is_in_the_wheel(pure):
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "graphlearn").rglob("*.py")}
     assert files <= contents(pure)
