@@ -1,3 +1,214 @@
+// Gather and reduce over CSR lists, and its gradients, for float32. Torch twins: graphlearn/ops/csr_torch.py.
+//
+// Every number of a result is computed by one thread, in the order of the entries, so the bits do not depend on the
+// number of threads. An index is compared with its bound before it is used: a wrong one gives `false`, and the caller
+// then finds out what is wrong; it never reads or writes outside of an array.
 #include <nanobind/nanobind.h>
 
-void register_reduce(nanobind::module_& m) { (void)m; }
+#include <cstring>
+#include <type_traits>
+
+#include "parallel.h"
+#include "reduce_rows.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace nb = nanobind;
+using namespace reduce;
+
+namespace {
+
+template <class T>
+T* pointer(uintptr_t address) {
+    return reinterpret_cast<T*>(address);
+}
+
+// A fresh large tensor costs a page fault for each 4 KiB written, often more than the reduction itself; with pages of
+// 2 MiB it costs 512 times fewer. Only a hint: where the system has no such pages nothing changes.
+void use_large_pages(void* start, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr uintptr_t page = 2 << 20;
+    const uintptr_t lo = (reinterpret_cast<uintptr_t>(start) + page - 1) / page * page;
+    const uintptr_t hi = (reinterpret_cast<uintptr_t>(start) + bytes) / page * page;
+    if (hi > lo) madvise(reinterpret_cast<void*>(lo), hi - lo, MADV_HUGEPAGE);
+#else
+    (void)start, (void)bytes;
+#endif
+}
+
+Run best(const Job& job) {
+#if defined(GL_X86)
+    static const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
+    static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (avx512) return run_avx512(job);
+    if (avx2) return run_avx2(job);
+#endif
+    return run_plain(job);
+}
+
+// First row of chunk c: equal shares of entries plus rows, as a row without entries is written too.
+int64_t first_row(const int64_t* rowptr, int64_t num_rows, int64_t num_entries, int64_t chunk, int64_t chunks) {
+    if (chunk == 0) return 0;
+    if (chunk == chunks) return num_rows;
+    const int64_t share = (num_entries + num_rows) / chunks * chunk;
+    int64_t lo = 0, hi = num_rows;
+    while (lo < hi) {
+        const int64_t middle = (lo + hi) / 2;
+        if (rowptr[middle] + middle < share) lo = middle + 1;
+        else hi = middle;
+    }
+    return lo;
+}
+
+// `kind` 0 sum, 1 mean, 2 max: out[i] over the list of row i. 3: out[e] = <x[col[e]], grad[row of e]>.
+bool reduce_rows(uintptr_t x, int64_t x_stride, int64_t num_src, int64_t num_channels, uintptr_t rowptr, int64_t num_rows,
+                 uintptr_t col, int col_bytes, int64_t num_entries, uintptr_t weight, uintptr_t grad, uintptr_t out,
+                 uintptr_t arg, int kind, int threads) {
+    std::atomic<bool> bad{false};
+    const Job job{pointer<const float>(x), x_stride, num_src, num_channels, pointer<const int64_t>(rowptr), num_rows,
+                  pointer<const void>(col), col_bytes, num_entries, pointer<const float>(weight),
+                  pointer<const float>(grad), pointer<float>(out), pointer<int32_t>(arg), &bad, static_cast<Kind>(kind)};
+    if (job.rowptr[0] != 0 || job.rowptr[num_rows] != num_entries) return false;
+    if (job.kind != kDot) use_large_pages(job.out, num_rows * num_channels * 4);
+    if (job.arg) use_large_pages(job.arg, num_rows * num_channels * 4);
+    const Run run = best(job);
+    const int workers = worth(threads, (num_entries + num_rows) * num_channels);
+    const int64_t chunks = workers == 1 ? 1 : workers * 16;
+    parallel(workers, chunks, [&](int64_t c) {
+        run(job, first_row(job.rowptr, num_rows, num_entries, c, chunks),
+            first_row(job.rowptr, num_rows, num_entries, c + 1, chunks));
+    });
+    return !bad.load();
+}
+
+bool is_rowptr(const int64_t* rowptr, int64_t num_rows, int64_t num_entries) {
+    bool valid = rowptr[0] == 0 && rowptr[num_rows] == num_entries;
+    for (int64_t i = 0; i < num_rows; ++i) valid &= rowptr[i] <= rowptr[i + 1];
+    return valid;
+}
+
+float share(const int64_t* rowptr, int64_t row, bool mean) {
+    return mean ? 1.0f / static_cast<float>(rowptr[row + 1] - rowptr[row]) : 1.0f;
+}
+
+template <class Index>
+int spread(const float* grad, int64_t num_channels, const int64_t* rowptr, int64_t num_rows, const Index* col,
+           int64_t num_entries, const float* weight, float* out, int64_t num_src, bool mean, int threads) {
+    if (!is_rowptr(rowptr, num_rows, num_entries)) return 0;
+    auto source = [col](int64_t e) { return col ? static_cast<int64_t>(col[e]) : e; };
+    bool increasing = true;
+    for (int64_t e = 1; col && e < num_entries; ++e) increasing &= col[e] > col[e - 1];
+    if (!increasing) return 2;
+    if (num_entries && (source(0) < 0 || source(num_entries - 1) >= num_src)) return 0;
+
+    use_large_pages(out, num_src * num_channels * 4);
+    const int workers = worth(threads, num_src * num_channels);
+    const int64_t chunks = workers == 1 ? 1 : workers * 16;
+    parallel(workers, chunks, [&](int64_t c) {
+        const int64_t begin = num_entries * c / chunks, end = num_entries * (c + 1) / chunks;
+        int64_t row = std::upper_bound(rowptr, rowptr + num_rows, begin) - rowptr - 1;
+        int64_t next = begin == 0 ? 0 : source(begin - 1) + 1;  // the first row of `out` that is not written yet
+        for (int64_t e = begin; e < end; ++e) {
+            while (rowptr[row + 1] <= e) ++row;
+            std::memset(out + next * num_channels, 0, (source(e) - next) * num_channels * 4);
+            const float factor = share(rowptr, row, mean) * (weight ? weight[e] : 1.0f);
+            float* target = out + source(e) * num_channels;
+            for (int64_t f = 0; f < num_channels; ++f) target[f] = factor * grad[row * num_channels + f];
+            next = source(e) + 1;
+        }
+        if (c + 1 == chunks) std::memset(out + next * num_channels, 0, (num_src - next) * num_channels * 4);
+    });
+    return 1;
+}
+
+// The gradient of a sum or mean for x where no row is read twice: out[col[e]] = grad[row of e], all other rows 0.
+// `col` must increase, or be absent (entry e read row e). Returns 0: an index is wrong, 1: done, 2: `col` does not increase.
+int spread_rows(uintptr_t grad, int64_t num_channels, uintptr_t rowptr, int64_t num_rows, uintptr_t col, int col_bytes,
+                int64_t num_entries, uintptr_t weight, uintptr_t out, int64_t num_src, bool mean, int threads) {
+    auto run = [&](auto* typed_col) {
+        return spread(pointer<const float>(grad), num_channels, pointer<const int64_t>(rowptr), num_rows, typed_col,
+                      num_entries, pointer<const float>(weight), pointer<float>(out), num_src, mean, threads);
+    };
+    return col_bytes == 4 ? run(pointer<const int32_t>(col)) : run(pointer<const int64_t>(col));
+}
+
+template <class Index>
+bool transpose_typed(const int64_t* rowptr, int64_t num_rows, const Index* col, int64_t num_entries, int64_t num_src,
+                     const float* weight, bool mean, int64_t* src_rowptr, Index* row, Index* entry, float* factor) {
+    if (!is_rowptr(rowptr, num_rows, num_entries)) return false;
+    // Counting sort. Counts are kept one place on, so that filling in turns starts into ends, which are the next starts.
+    std::memset(src_rowptr, 0, (num_src + 1) * sizeof(int64_t));
+    for (int64_t e = 0; e < num_entries; ++e) {
+        if (static_cast<uint64_t>(col[e]) >= static_cast<uint64_t>(num_src)) return false;
+        const int64_t after = static_cast<int64_t>(col[e]) + 2;
+        if (after <= num_src) ++src_rowptr[after];
+    }
+    for (int64_t j = 1; j <= num_src; ++j) src_rowptr[j] += src_rowptr[j - 1];
+    for (int64_t i = 0; i < num_rows; ++i) {
+        for (int64_t e = rowptr[i]; e < rowptr[i + 1]; ++e) {
+            const int64_t place = src_rowptr[col[e] + 1]++;
+            row[place] = static_cast<Index>(i);
+            if (entry) entry[place] = static_cast<Index>(e);
+            if (factor) factor[place] = share(rowptr, i, mean) * (weight ? weight[e] : 1.0f);
+        }
+    }
+    return true;
+}
+
+// The same entries listed by source. `entry` and `factor` (what a sum or mean multiplies each entry by) may be null.
+bool transpose(uintptr_t rowptr, int64_t num_rows, uintptr_t col, int col_bytes, int64_t num_entries, int64_t num_src,
+               uintptr_t weight, bool mean, uintptr_t src_rowptr, uintptr_t row, uintptr_t entry, uintptr_t factor) {
+    auto run = [&](auto* typed_col) {
+        using Index = std::remove_const_t<std::remove_pointer_t<decltype(typed_col)>>;
+        return transpose_typed<Index>(pointer<const int64_t>(rowptr), num_rows, typed_col, num_entries, num_src,
+                                      pointer<const float>(weight), mean, pointer<int64_t>(src_rowptr),
+                                      pointer<Index>(row), pointer<Index>(entry), pointer<float>(factor));
+    };
+    return col_bytes == 4 ? run(pointer<const int32_t>(col)) : run(pointer<const int64_t>(col));
+}
+
+template <class Index>
+bool scatter_max_typed(const float* grad, const int32_t* arg, int64_t num_channels, const int64_t* rowptr,
+                       int64_t num_rows, const Index* col, int64_t num_entries, const float* weight, float* out,
+                       int64_t num_src, int threads) {
+    if (!is_rowptr(rowptr, num_rows, num_entries)) return false;
+    // Threads share the channels, not the rows: two lists may add to one source, and then in the order of the lists.
+    constexpr int64_t block = 16;
+    std::atomic<bool> bad{false};
+    parallel(worth(threads, num_rows * num_channels), (num_channels + block - 1) / block, [&](int64_t c) {
+        const int64_t lo = c * block, hi = std::min(lo + block, num_channels);
+        for (int64_t i = 0; i < num_rows; ++i) {
+            for (int64_t at = i * num_channels + lo; at < i * num_channels + hi; ++at) {
+                if (arg[at] < 0) continue;
+                const int64_t e = rowptr[i] + arg[at];
+                const int64_t source = e >= num_entries ? -1 : col ? static_cast<int64_t>(col[e]) : e;
+                if (static_cast<uint64_t>(source) >= static_cast<uint64_t>(num_src)) return bad.store(true);
+                out[source * num_channels + at - i * num_channels] += weight ? grad[at] * weight[e] : grad[at];
+            }
+        }
+    });
+    return !bad.load();
+}
+
+// The gradient of a maximum for x: each channel's gradient is added to the row it was read from. `out` starts as zeros.
+bool scatter_max(uintptr_t grad, uintptr_t arg, int64_t num_channels, uintptr_t rowptr, int64_t num_rows, uintptr_t col,
+                 int col_bytes, int64_t num_entries, uintptr_t weight, uintptr_t out, int64_t num_src, int threads) {
+    auto run = [&](auto* typed_col) {
+        return scatter_max_typed(pointer<const float>(grad), pointer<const int32_t>(arg), num_channels,
+                                 pointer<const int64_t>(rowptr), num_rows, typed_col, num_entries,
+                                 pointer<const float>(weight), pointer<float>(out), num_src, threads);
+    };
+    return col_bytes == 4 ? run(pointer<const int32_t>(col)) : run(pointer<const int64_t>(col));
+}
+
+}  // namespace
+
+void register_reduce(nb::module_& m) {
+    using Released = nb::call_guard<nb::gil_scoped_release>;
+    m.def("reduce_rows", &reduce_rows, Released());
+    m.def("spread_rows", &spread_rows, Released());
+    m.def("transpose", &transpose, Released());
+    m.def("scatter_max", &scatter_max, Released());
+}

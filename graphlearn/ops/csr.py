@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from graphlearn.errors import unknown_name
-from graphlearn.ops import csr_torch
+from graphlearn.errors import first_three, unknown_name
+from graphlearn.ops import csr_native, csr_torch
 
 Reduce = Literal["sum", "mean", "max"]
 _REDUCES = ("sum", "mean", "max")
@@ -20,11 +20,11 @@ def gather_reduce(
 ) -> Tensor:
     r"""Gathers rows of ``x`` along lists of positions and reduces each list to one row.
 
-    .. math:: \mathbf{out}_i = \bigoplus_{e \in [p_i, p_{i+1})} w_e \, \mathbf{x}_{\mathrm{col}_e}, \quad p = \mathrm{rowptr}
+    .. math:: \mathbf{y}_i = \bigoplus_{p_i \le e < p_{i+1}} w_e \, \mathbf{x}_{c_e}
 
-    where :math:`\bigoplus` is the sum, the mean (the sum over the length of the list) or the maximum per channel.
-    Costs ``O(E F)`` time and ``O(M F)`` memory (the torch twin of the maximum: ``O(E F)`` memory); rows of ``x`` that
-    no list names are not read. The same inputs give the same bits, on any number of threads.
+    where p is ``rowptr``, c is ``col`` and :math:`\bigoplus` is the sum, the mean (the sum over the length of the list)
+    or the maximum per channel. Costs ``O(E F)`` time and ``O(M F)`` memory (the torch twin of the maximum: ``O(E F)``
+    memory); rows of ``x`` that no list names are not read. Same inputs, same bits, on any number of threads.
 
     Gradients flow to ``x`` and ``weight``, once: a second derivative raises. The gradient of a maximum goes to the
     first of several equal entries.
@@ -49,11 +49,11 @@ def gather_reduce(
     if reduce not in _REDUCES:
         raise unknown_name("reduction", reduce, _REDUCES)
     _check(x, rowptr, col, weight)
-    need_arg = (
-        reduce == "max"
-        and torch.is_grad_enabled()
-        and (x.requires_grad or (weight is not None and weight.requires_grad))
-    )
+    rowptr = rowptr.long().contiguous()
+    col = None if col is None else col.contiguous()
+    weight = None if weight is None else weight.contiguous()
+    differentiable = x.requires_grad or (weight is not None and weight.requires_grad)
+    need_arg = reduce == "max" and differentiable and torch.is_grad_enabled()
     out: Tensor = _GatherReduce.apply(x, weight, rowptr, col, reduce, need_arg)[0]  # type: ignore[no-untyped-call]
     return out
 
@@ -65,9 +65,19 @@ def transpose_csr(rowptr: Tensor, col: Tensor, num_src: int) -> tuple[Tensor, Te
     row of each. Costs ``O(E + num_src)`` on a CPU with the native kernels, one sort otherwise.
 
     Shapes:
-        - ``rowptr``: ``[M + 1]``;  ``col``: ``[E]``
-        - returns ``[num_src + 1]`` in the dtype of ``rowptr``, ``[E]`` and ``[E]`` in the dtype of ``col``
+        - ``rowptr``: ``[M + 1]`` int32 or int64;  ``col``: ``[E]`` int32 or int64, each in ``[0, num_src)``
+        - returns ``[num_src + 1]`` int64, ``[E]`` and ``[E]`` in the dtype of ``col``
+
+    Raises:
+        ValueError: If ``rowptr`` does not run from 0 to E (on a CPU).
+        IndexError: If an entry of ``col`` is not a source (on a CPU).
     """
+    rowptr, col = rowptr.long().contiguous(), col.contiguous()
+    if csr_native.usable(col.device):
+        turned = csr_native.transpose(rowptr, col, num_src)
+        return turned if turned is not None else _explain(num_src, rowptr, col)
+    if col.device.type == "cpu":
+        _check_values(num_src, rowptr, col)
     return csr_torch.transpose(rowptr, col, num_src)
 
 
@@ -83,50 +93,42 @@ class _GatherReduce(torch.autograd.Function):
     def forward(
         x: Tensor, weight: Tensor | None, rowptr: Tensor, col: Tensor | None, reduce: Reduce, need_arg: bool
     ) -> tuple[Tensor, Tensor | None]:
-        if reduce == "max":
-            out, arg = csr_torch.max_rows(x, rowptr, col, weight)
-            return out, arg if need_arg else None
-        out = csr_torch.sum_rows(x, rowptr, col, weight)
-        if reduce == "mean":
-            out /= _length(rowptr, out.dtype)
-        return out, None
+        if csr_native.usable(x.device, x.dtype):
+            result = csr_native.reduce_rows(x, rowptr, col, reduce, weight, need_arg)
+            return result if result is not None else _explain(x.size(0), rowptr, col, weight)
+        if x.device.type == "cpu":
+            _check_values(x.size(0), rowptr, col, weight)
+        return csr_torch.reduce_rows(x, rowptr, col, reduce, weight, need_arg)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor | None]) -> None:
         x, weight, rowptr, col, ctx.reduce, _ = inputs
-        ctx.num_src = x.size(0)
         arg = output[1]
+        ctx.num_src = x.size(0)
         if arg is not None:
             ctx.mark_non_differentiable(arg)
-        keep_x = weight is not None and ctx.needs_input_grad[1]
-        ctx.save_for_backward(x if keep_x else None, weight, rowptr, col, arg)
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight, rowptr, col, arg)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
         x, weight, rowptr, col, arg = ctx.saved_tensors
+        grad = grad.contiguous()
+        backend = csr_native if csr_native.usable(grad.device, grad.dtype) else csr_torch
         grad_x = grad_weight = None
-        if ctx.reduce == "mean":
-            grad = grad / _length(rowptr, grad.dtype)
         if ctx.needs_input_grad[0]:
             if ctx.reduce == "max":
-                grad_x = csr_torch.scatter_max(grad, arg, rowptr, col, weight, ctx.num_src)
-            elif col is None:
-                grad_x = csr_torch.expand_rows(grad, rowptr, weight, ctx.num_src)
+                grad_x = backend.max_backward(grad, arg, rowptr, col, weight, ctx.num_src)
             else:
-                src_rowptr, row, entry = transpose_csr(rowptr, col, ctx.num_src)
-                grad_x = csr_torch.sum_rows(grad, src_rowptr, row, None if weight is None else weight[entry])
+                grad_x = backend.gather_backward(grad, rowptr, col, weight, ctx.num_src, ctx.reduce == "mean")
         if ctx.needs_input_grad[1]:
             if ctx.reduce == "max":
-                grad_weight = csr_torch.weight_grad_max(grad, arg, x, rowptr, col, weight.numel())
+                grad_weight = csr_torch.max_backward_weight(grad, arg, x, rowptr, col, weight.numel())
             else:
-                grad_weight = csr_torch.entry_dot(grad, x, rowptr, col, weight.numel())
+                if ctx.reduce == "mean":
+                    grad = grad / csr_torch.lengths(rowptr, grad.dtype)
+                grad_weight = backend.entry_dot(grad, x, rowptr, col, weight.numel())
         return grad_x, grad_weight, None, None, None, None
-
-
-def _length(rowptr: Tensor, dtype: torch.dtype) -> Tensor:
-    """Length of each list, ``[M, 1]``; 1 for an empty one, whose sum is 0 anyway."""
-    return rowptr.diff().clamp_min(1).to(dtype)[:, None]
 
 
 def _check(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None) -> None:
@@ -138,20 +140,36 @@ def _check(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None)
             raise ValueError(f"'{name}' must be an int32 or int64 tensor of one dimension, got {found}.")
     if rowptr.numel() == 0:
         raise ValueError("'rowptr' must hold at least one number, the 0 at which the first list starts; got none.")
-    if weight is not None and (weight.dim() != 1 or weight.dtype != x.dtype):
-        found = f"{weight.dtype} {list(weight.shape)}"
-        raise ValueError(f"'weight' must be a {x.dtype} tensor of one dimension, got {found}.")
-    if weight is not None and col is not None and weight.numel() != col.numel():
-        raise ValueError(f"'weight' has {weight.numel()} values for {col.numel()} entries of 'col'.")
-    if x.device.type != "cpu":
-        return
+    if weight is not None:
+        if weight.dim() != 1 or weight.dtype != x.dtype:
+            found = f"{weight.dtype} {list(weight.shape)}"
+            raise ValueError(f"'weight' must be a {x.dtype} tensor of one dimension, got {found}.")
+        if col is not None and weight.numel() != col.numel():
+            raise ValueError(f"'weight' has {weight.numel()} values for the {col.numel()} entries of 'col'.")
+
+
+def _check_values(num_src: int, rowptr: Tensor, col: Tensor | None, weight: Tensor | None = None) -> None:
+    """Raises if an index is out of its range. Reads them all, so on a GPU it would wait for the device."""
     start, end = int(rowptr[0]), int(rowptr[-1])
     num_entries = end if col is None else col.numel()
+    if col is None and weight is not None:
+        num_entries = weight.numel()
     if start != 0 or end != num_entries:
         raise ValueError(f"'rowptr' must run from 0 to the {num_entries} entries, got {start} to {end}.")
-    if bool((rowptr[1:] < rowptr[:-1]).any()):
-        raise ValueError("'rowptr' must not decrease.")
-    if col is not None and col.numel() and (int(col.min()) < 0 or int(col.max()) >= x.size(0)):
-        raise IndexError(f"'col' holds {int(col.min())} to {int(col.max())}, but 'x' has {x.size(0)} rows.")
-    if col is None and end > x.size(0):
-        raise IndexError(f"'rowptr' names {end} rows, but 'x' has {x.size(0)}.")
+    falling = (rowptr.diff() < 0).nonzero().flatten().tolist()
+    if falling:
+        where = f"at {len(falling)} places (first: {first_three(falling)})"
+        raise ValueError(f"'rowptr' must not decrease, but the next number is smaller {where}.")
+    if col is None and num_entries > num_src:
+        raise IndexError(f"'rowptr' lists {num_entries} entries, but there are {num_src} rows to read.")
+    if col is not None:
+        wrong = col[(col < 0) | (col >= num_src)]
+        if wrong.numel():
+            found = f"{wrong.numel()} of {num_entries} entries are not (first: {first_three(wrong[:3].tolist())})"
+            raise IndexError(f"'col' must name rows 0 to {num_src - 1}: {found}.")
+
+
+def _explain(num_src: int, rowptr: Tensor, col: Tensor | None, weight: Tensor | None = None) -> NoReturn:
+    """Raises for the wrong index that a native kernel met."""
+    _check_values(num_src, rowptr, col, weight)
+    raise AssertionError("a native kernel refused indices that are all in range")

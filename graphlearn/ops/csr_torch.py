@@ -1,6 +1,8 @@
 """The kernels of ``csr.py`` in torch operations: any float dtype, any device, no compiler needed.
 
-Every function takes one CSR: ``rowptr`` ``[M + 1]``, ``col`` ``[E]`` or ``None`` (entry e reads row e).
+Each takes lists as ``rowptr`` int64 ``[M + 1]`` and ``col`` ``[E]`` or ``None`` (entry e reads row e). Nothing here
+waits for a GPU, so nothing depends on ``rowptr[-1]`` being the number of entries: entries past it belong to row M,
+which is cut off.
 """
 
 from __future__ import annotations
@@ -11,9 +13,20 @@ from torch import Tensor
 
 
 def entries_to_rows(rowptr: Tensor, num_entries: int) -> Tensor:
-    """The row of each entry, ``[num_entries]``; entries past the last row get ``M``. Never synchronises a device."""
+    """The row of each entry, ``[num_entries]``; M past the last list."""
     positions = torch.arange(num_entries, device=rowptr.device, dtype=rowptr.dtype)
     return torch.searchsorted(rowptr, positions, right=True) - 1
+
+
+def reduce_rows(
+    x: Tensor, rowptr: Tensor, col: Tensor | None, reduce: str, weight: Tensor | None, need_arg: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The reduction of each list, and if needed the place in the list that was the maximum; both ``[M, F]``."""
+    if reduce == "max":
+        out, arg = max_rows(x, rowptr, col, weight)
+        return out, arg if need_arg else None
+    out = sum_rows(x, rowptr, col, weight)
+    return out / lengths(rowptr, out.dtype) if reduce == "mean" else out, None
 
 
 def sum_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None) -> Tensor:
@@ -23,8 +36,6 @@ def sum_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | Non
     if col is None:
         num_entries = x.size(0) if weight is None else weight.numel()
         col = torch.arange(num_entries, device=rowptr.device, dtype=rowptr.dtype)
-    # The offset after the last row opens one more bag, for entries past it; that bag is cut off. So nothing depends
-    # on rowptr[-1] being the number of entries, which only the device knows.
     bags = F.embedding_bag(col, x, rowptr.to(col.dtype), mode="sum", per_sample_weights=weight)
     return bags[:-1]
 
@@ -40,7 +51,6 @@ def max_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | Non
         message = message[: weight.numel()] * weight[:, None]
     row = entries_to_rows(rowptr, message.size(0)).long()  # [E]
     index = row[:, None].expand_as(message)
-    # One more row than there are, for entries past the last one.
     out = x.new_zeros(num_rows + 1, num_channels).scatter_reduce_(0, index, message, "amax", include_self=False)
     place = torch.arange(message.size(0), device=x.device) - rowptr[row.clamp_max(num_rows)]
     largest = (message == out[row]) | message.isnan()
@@ -49,59 +59,64 @@ def max_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | Non
     return out[:-1], arg[:-1]
 
 
-def scatter_max(
+def gather_backward(
+    grad: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, num_src: int, mean: bool
+) -> Tensor:
+    """Gradient of a sum or mean for x, ``[num_src, F]``."""
+    if mean:
+        grad = grad / lengths(rowptr, grad.dtype)
+    if col is not None:
+        src_rowptr, row, entry = transpose(rowptr, col, num_src)
+        return sum_rows(grad, src_rowptr, row, None if weight is None else weight[entry])
+    row = entries_to_rows(rowptr, num_src)
+    out = torch.cat([grad, grad.new_zeros(1, grad.size(1))])[row]
+    if weight is not None:
+        out[: weight.numel()] *= weight[:, None]
+    return out
+
+
+def max_backward(
     grad: Tensor, arg: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, num_src: int
 ) -> Tensor:
-    """Gradient of ``max_rows`` for x: each channel's gradient goes to the entry it was read from, ``[num_src, F]``."""
-    entry = (rowptr[:-1, None] + arg).clamp_min(0)  # [M, F]; an empty row's gradient is set to 0 instead
+    """Gradient of a maximum for x, ``[num_src, F]``: each channel's gradient is added to the row it was read from."""
+    num_channels = grad.size(1)
+    if grad.numel() == 0 or num_src == 0:
+        return grad.new_zeros(num_src, num_channels)
+    entry = (rowptr[:-1, None] + arg).clamp_min(0)  # [M, F]; an empty list's, at -1, gets no gradient
     grad = grad.masked_fill(arg < 0, 0.0)
-    if weight is not None and weight.numel():
-        grad = grad * weight[entry.clamp_max(weight.numel() - 1)]
-    if col is not None and col.numel():
-        entry = col[entry.clamp_max(col.numel() - 1)].long()
-    if num_src == 0:
-        return grad.new_zeros(0, grad.size(1))
-    # Sorted by source first, so that no two runs add in another order, on a device with atomic additions either.
-    channel = torch.arange(grad.size(1), device=grad.device)
-    slot = (entry.clamp_max(num_src - 1) * grad.size(1) + channel).flatten()
-    if grad.device.type == "cpu":
-        return grad.new_zeros(num_src * grad.size(1)).scatter_add_(0, slot, grad.flatten()).view(num_src, -1)
-    slot, order = slot.sort(stable=True)
-    total = grad.new_zeros(num_src * grad.size(1))
-    return total.index_put_((slot,), grad.flatten()[order], accumulate=True).view(num_src, -1)
+    if weight is not None:
+        grad = grad * weight[entry] if weight.numel() else grad
+    if col is not None:
+        entry = col[entry].long() if col.numel() else entry
+    slot = (entry.clamp_max(num_src - 1) * num_channels + torch.arange(num_channels, device=grad.device)).flatten()
+    return add_in_order(num_src * num_channels, slot, grad.flatten()).view(num_src, num_channels)
 
 
-def weight_grad_max(
+def add_in_order(size: int, slot: Tensor, value: Tensor) -> Tensor:
+    """``out[slot[k]] += value[k]`` in the order of k, on devices with atomic additions too; ``[size]``."""
+    out = value.new_zeros(size)
+    if value.device.type == "cpu":
+        return out.scatter_add_(0, slot, value)  # one thread, as there is no other dimension to share out
+    return out.index_put_((slot,), value, accumulate=True)  # sorts by slot first
+
+
+def max_backward_weight(
     grad: Tensor, arg: Tensor, x: Tensor, rowptr: Tensor, col: Tensor | None, num_entries: int
 ) -> Tensor:
-    """Gradient of ``max_rows`` for the weights, ``[E]``."""
-    if num_entries == 0:
-        return x.new_zeros(0)
+    """Gradient of a maximum for the weights, ``[E]``."""
+    if grad.numel() == 0 or num_entries == 0:
+        return x.new_zeros(num_entries)
     entry = (rowptr[:-1, None] + arg).clamp(0, num_entries - 1)
     source = entry if col is None else col[entry].long()
     value = (grad * x.gather(0, source)).masked_fill(arg < 0, 0.0)
-    return x.new_zeros(num_entries).index_put_((entry.flatten(),), value.flatten(), accumulate=True)
+    return add_in_order(num_entries, entry.flatten(), value.flatten())
 
 
 def entry_dot(grad: Tensor, x: Tensor, rowptr: Tensor, col: Tensor | None, num_entries: int) -> Tensor:
-    """``<x[col[e]], grad[row of e]>`` for each entry: the gradient of the weights of a sum, ``[E]``."""
-    if grad.size(0) == 0:
-        return x.new_zeros(num_entries)
+    """Gradient of a sum for the weights: ``<x[col[e]], grad[row of e]>``, ``[E]``."""
     row = entries_to_rows(rowptr, num_entries)
     source = x[:num_entries] if col is None else x[col]
-    dots = (source * grad[row.clamp_max(grad.size(0) - 1)]).sum(dim=1)
-    return dots.masked_fill(row >= grad.size(0), 0.0)
-
-
-def expand_rows(grad: Tensor, rowptr: Tensor, weight: Tensor | None, num_src: int) -> Tensor:
-    """Gradient of ``sum_rows`` without ``col``: row i's gradient to each entry of its list, ``[num_src, F]``."""
-    row = entries_to_rows(rowptr, num_src)
-    padded = torch.cat([grad, grad.new_zeros(1, grad.size(1))])
-    out = padded[row]
-    if weight is not None:
-        out[: weight.numel()] *= weight[:, None]
-        out[weight.numel() :] = 0.0
-    return out
+    return (source * torch.cat([grad, grad.new_zeros(1, grad.size(1))])[row]).sum(dim=1)
 
 
 def transpose(rowptr: Tensor, col: Tensor, num_src: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,4 +125,9 @@ def transpose(rowptr: Tensor, col: Tensor, num_src: int) -> tuple[Tensor, Tensor
     bounds = torch.arange(num_src + 1, device=col.device, dtype=col.dtype)
     src_rowptr = torch.searchsorted(by_source, bounds)
     row = entries_to_rows(rowptr, col.numel())[entry]
-    return src_rowptr.to(rowptr.dtype), row.to(col.dtype), entry.to(col.dtype)
+    return src_rowptr, row.to(col.dtype), entry.to(col.dtype)
+
+
+def lengths(rowptr: Tensor, dtype: torch.dtype) -> Tensor:
+    """Length of each list, ``[M, 1]``; 1 for an empty one, whose sum is 0 anyway."""
+    return rowptr.diff().clamp_min(1).to(dtype)[:, None]

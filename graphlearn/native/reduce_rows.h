@@ -1,0 +1,34 @@
+// The inner loops of reduce.cpp, compiled once per instruction set (see CMakeLists.txt).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace reduce {
+
+enum Kind { kSum = 0, kMean = 1, kMax = 2, kDot = 3 };
+
+struct Job {
+    const float* x;  // [num_src, num_channels], rows x_stride apart
+    int64_t x_stride, num_src, num_channels;
+    const int64_t* rowptr;  // [num_rows + 1]
+    int64_t num_rows;
+    const void* col;  // [num_entries] of col_bytes (4 or 8) each; col_bytes is 0 where entry e reads row e
+    int col_bytes;
+    int64_t num_entries;
+    const float* weight;     // [num_entries], or null for ones
+    const float* grad;       // [num_rows, num_channels]; kDot only
+    float* out;              // [num_rows, num_channels]; kDot: [num_entries]
+    int32_t* arg;            // [num_rows, num_channels], or null: place in the list that was largest, -1 for none
+    std::atomic<bool>* bad;  // set when an index is out of its range
+    Kind kind;
+};
+
+// Computes rows [lo, hi) of a result.
+using Run = void (*)(const Job&, int64_t lo, int64_t hi);
+
+Run run_plain(const Job& job);
+Run run_avx2(const Job& job);
+Run run_avx512(const Job& job);
+
+}  // namespace reduce
