@@ -32,11 +32,7 @@ def check_labels(table: pa.Table, manifest: TaskManifest, split: str) -> pa.Tabl
         raise EmptySplitError(
             f"{where}: the {split} split is empty: it has no labels. Check 'val_timestamp' and 'test_timestamp'."
         )
-    for column, what in (("pkey", "no entity"), ("seed_time", "no time, or text that is no ISO 8601 time")):
-        if table[column].null_count:
-            raise TaskError(
-                f"{where}: {table[column].null_count:,} of {table.num_rows:,} labels have {what}. Leave these rows out."
-            )
+    check_keys(table, where)
     label = table["label"]
     label = label.cast(label.type.value_type) if pa.types.is_dictionary(label.type) else label
     missing = pc.is_null(label, nan_is_null=True) if pa.types.is_floating(label.type) else pc.is_null(label)
@@ -63,6 +59,15 @@ def check_labels(table: pa.Table, manifest: TaskManifest, split: str) -> pa.Tabl
                 "a classifier needs at least two classes in train. Choose another target or window."
             )
     return pa.table({"pkey": table["pkey"], "seed_time": table["seed_time"], "label": label})
+
+
+def check_keys(table: pa.Table, where: str) -> None:
+    """Raises :class:`TaskError` if a row has no entity or no time; ``where`` names the table in the message."""
+    for column, what in (("pkey", "no entity"), ("seed_time", "no time, or text that is no ISO 8601 time")):
+        if table[column].null_count:
+            raise TaskError(
+                f"{where}: {table[column].null_count:,} of {table.num_rows:,} labels have {what}. Leave these rows out."
+            )
 
 
 def check_entities(table: pa.Table, db: Database, manifest: TaskManifest, pkey: str, split: str) -> pa.Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -51,6 +50,7 @@ def encode(
     if classes == tuple(range(len(classes))) and _multi_hot_width(label) == len(classes):
         flat = pc.list_flatten(label).cast(pa.float32())
         return flat.to_numpy().reshape(hot.shape), []
+    label = label.combine_chunks()  # positions within chunks are no positions within the column
     row = pc.list_parent_indices(label).to_numpy()
     code, unknown = _codes(pc.list_flatten(label), classes)
     hot[row[code >= 0], code[code >= 0]] = 1.0
@@ -72,4 +72,4 @@ def _multi_hot_width(label: pa.ChunkedArray) -> int | None:
     kind = values.type
     if len(lengths) != 1 or not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return None
-    return int(lengths[0].as_py()) if set(pd.Series(values.to_pylist())) <= {0, 1} else None
+    return int(lengths[0].as_py()) if set(values.to_pylist()) <= {0, 1} else None

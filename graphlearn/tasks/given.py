@@ -57,7 +57,7 @@ def label_rows(source: Source, manifest: TaskManifest) -> pa.Table:
     types = source.columns(table)
     for name in (manifest.entity_col, manifest.time_col, manifest.target_col):
         if name not in types:
-            raise unknown_name(f"column in the labels of task '{manifest.name}'", str(name), types)
+            raise unknown_name("column of the labels", str(name), types)
     split = ', CAST("split" AS VARCHAR) AS split' if "split" in types else ""
     return source.arrow(
         f"SELECT {quote(str(manifest.entity_col))} AS pkey, {seed_time(manifest, types)} AS seed_time, "

@@ -277,7 +277,7 @@ def _result_types(db: Database, manifest: TaskManifest, sql: str) -> dict[str, s
     types = dict(zip(described.columns, map(str, described.types), strict=True))
     for column in (manifest.entity_col, manifest.time_col, manifest.target_col):
         if column not in types:
-            raise unknown_name(f"column in the result of the SQL of task '{manifest.name}'", str(column), types)
+            raise unknown_name(f"result of the SQL of task '{manifest.name}' called", str(column), types)
     return types
 
 

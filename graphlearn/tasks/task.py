@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from graphlearn.errors import TaskError, UsageError, unknown_name
-from graphlearn.tasks.checks import check_entities, check_labels
+from graphlearn.tasks.checks import check_entities, check_keys, check_labels
 from graphlearn.tasks.classes import ClassValue, encode, find_classes
 from graphlearn.tasks.given import (
     infer_task_type,
@@ -202,7 +202,9 @@ class Task:
             timedelta=None if delta is None else duration_text(delta),
             remove_columns=tuple(remove_columns),
         )
+        entity_key(db, manifest)
         rows = label_rows(open_labels(labels), manifest)
+        check_keys(rows, f"task '{manifest.name}'")
         if task_type is None:
             manifest = replace(manifest, task_type=infer_task_type(rows["label"]))
         splits = split_by_column(rows) if "split" in rows.column_names else None
