@@ -16,40 +16,14 @@
 #include <vector>
 
 #include "sampler_distinct.h"
+#include "sampler_lists.h"
 #include "sampler_memory.h"
 #include "sampler_random.h"
 
 namespace nb = nanobind;
 
+namespace graphlearn {
 namespace {
-
-using graphlearn::Array;
-using graphlearn::Buffer;
-using graphlearn::BufferPool;
-using graphlearn::BufferPtr;
-using graphlearn::GiveBack;
-
-struct NodeTable {
-    const int64_t* time;  // null: every row is undated
-    int64_t num_nodes, num_undated;
-};
-
-struct Relation {
-    size_t src, dst;
-    const int64_t* rowptr;  // null: `neighbor` holds the one source of each destination, or -1
-    const void* neighbor;
-    bool wide;  // `neighbor` is int64, else int32
-};
-
-// Per seed, the rows of one type that it sees: those below num_undated, and those in [lower, upper).
-struct Bounds {
-    Array<int64_t> lower, upper;
-};
-
-// The visible entries of one list: entry j lies at head_start + j while j < head_size, else at start + j.
-struct List {
-    int64_t start, size, head_start, head_size;
-};
 
 // The nodes of one type, level by level; in trees all levels but the last, which is written to the result at once.
 struct Nodes {
@@ -59,49 +33,19 @@ struct Nodes {
 
 // What one batch needs besides its result; kept for the next one.
 struct Scratch {
-    std::vector<Bounds> bounds;         // per type
-    std::vector<Nodes> nodes;           // per type
-    std::vector<Array<List>> lists;     // per relation: this hop
-    std::vector<Array<int64_t>> take;   // per relation: entries taken from each list, over all hops
-    std::vector<Array<int64_t>> col;    // per relation, where levels are shared
+    std::vector<Bounds> bounds;  // per type
+    std::vector<Nodes> nodes;  // per type
+    std::vector<Array<List>> lists;  // per relation: this hop
+    std::vector<Array<int64_t>> take;  // per relation: entries taken from each list, over all hops
+    std::vector<Array<int64_t>> col;  // per relation, where levels are shared
     std::vector<std::vector<int64_t>> level_size, edge_count;  // per type and level, per relation and hop
     std::vector<int64_t> begin;                                // per type: where the newest level begins
     Array<int64_t> picked;
-    graphlearn::Distinct distinct;
-    graphlearn::Draw draw;
+    Distinct distinct;
+    Draw draw;
 };
 
-struct Seeds {
-    size_t type;
-    const int64_t *index, *input_time, *after;  // after: null without a window
-    int64_t count;
-    uint64_t base;
-};
-
-constexpr int64_t kBlock = 64, kAhead = 8;
-
-// Moves first[i] to the first of its size[i] entries that is not below limit[i] (`Past`: that is above it). The searches
-// of a block take their steps in turn, so that their cache misses overlap; done ones leave the round.
-template <bool Past, class Entry>
-void search(const Entry* entries, int64_t* first, int64_t* size, const int64_t* limit, int64_t count) {
-    int64_t open[kBlock], num_open = 0;
-    for (int64_t i = 0; i < count; ++i) {
-        open[num_open] = i;
-        num_open += size[i] > 0;
-    }
-    while (num_open > 0) {
-        int64_t kept = 0;
-        for (int64_t j = 0; j < num_open; ++j) {
-            const int64_t i = open[j], half = size[i] / 2, entry = entries[first[i] + half];
-            const bool before = Past ? entry <= limit[i] : entry < limit[i];
-            first[i] += before ? half + 1 : 0;
-            size[i] = before ? size[i] - half - 1 : half;
-            open[kept] = i;
-            kept += size[i] > 0;
-        }
-        num_open = kept;
-    }
-}
+constexpr int64_t kAhead = 8;  // lists between a prefetch and its use
 
 class TemporalSampler {
   public:
@@ -199,35 +143,8 @@ class TemporalSampler {
             std::iota(seed, seed + count, int64_t{0});
             if (uniform_) {
                 uint64_t* key = nodes.key.grow(count);
-                for (int64_t b = 0; b < count; ++b) key[b] = graphlearn::stream(seeds.base, b);
+                for (int64_t b = 0; b < count; ++b) key[b] = stream(seeds.base, b);
             }
-        }
-    }
-
-    static void find_bounds(const NodeTable& table, Bounds& bounds, const Seeds& seeds) {
-        bounds.lower.clear();
-        bounds.upper.clear();
-        int64_t* lower = bounds.lower.grow(seeds.count);
-        int64_t* upper = bounds.upper.grow(seeds.count);
-        std::fill(lower, lower + seeds.count, table.num_undated);
-        std::fill(upper, upper + seeds.count, table.num_nodes);
-        if (table.time == nullptr) return;
-        past(table, seeds.input_time, seeds.count, upper);
-        if (seeds.after != nullptr) past(table, seeds.after, seeds.count, lower);
-    }
-
-    // The number of rows without a time or with one up to `time`, per seed.
-    static void past(const NodeTable& table, const int64_t* time, int64_t count, int64_t* rows) {
-        int64_t size[kBlock];
-        for (int64_t begin = 0; begin < count; begin += kBlock) {
-            const int64_t block = std::min(kBlock, count - begin);
-            std::fill_n(rows + begin, block, table.num_undated);
-            // Equal times in a row, as when all seeds have one time, are looked up once.
-            for (int64_t i = 0; i < block; ++i)
-                size[i] = i > 0 && time[begin + i] == time[begin + i - 1] ? 0 : table.num_nodes - table.num_undated;
-            search<true>(table.time, rows + begin, size, time + begin, block);
-            for (int64_t i = 1; i < block; ++i)
-                if (time[begin + i] == time[begin + i - 1]) rows[begin + i] = rows[begin + i - 1];
         }
     }
 
@@ -242,12 +159,14 @@ class TemporalSampler {
         if (k == 0) {
             std::fill(take, take + count, 0);
         } else {
+            const NodeTable& table = tables_[relation.src];
+            const Bounds& bounds = s.bounds[relation.src];
             const int64_t* id = s.nodes[relation.dst].id.data() + s.begin[relation.dst];
             const int64_t* seed = s.nodes[relation.dst].seed.data() + s.begin[relation.dst];
             if (relation.wide)
-                visible<int64_t>(relation, s.bounds[relation.src], seeds.after != nullptr, id, seed, count, lists);
+                visible<int64_t>(table, relation, bounds, seeds.after != nullptr, id, seed, count, lists);
             else
-                visible<int32_t>(relation, s.bounds[relation.src], seeds.after != nullptr, id, seed, count, lists);
+                visible<int32_t>(table, relation, bounds, seeds.after != nullptr, id, seed, count, lists);
             for (int64_t i = 0; i < count; ++i) {
                 take[i] = k < 0 ? lists[i].size : std::min(lists[i].size, k);
                 total += take[i];
@@ -256,66 +175,9 @@ class TemporalSampler {
         s.edge_count[e].push_back(total);
     }
 
-    template <class Id>
-    void visible(const Relation& relation, const Bounds& bounds, bool window, const int64_t* id, const int64_t* seed,
-                 int64_t count, List* lists) const {
-        const NodeTable& table = tables_[relation.src];
-        const Id* entries = static_cast<const Id*>(relation.neighbor);
-        const int64_t *lower = bounds.lower.data(), *upper = bounds.upper.data();
-        if (relation.rowptr == nullptr) {
-            for (int64_t i = 0; i < count; ++i) {
-                const int64_t row = entries[id[i]], b = seed[i];
-                const bool seen = row >= 0 && row < upper[b] && (row >= lower[b] || row < table.num_undated);
-                lists[i] = {id[i], seen, 0, 0};
-            }
-            return;
-        }
-
-        int64_t first[kBlock], end[kBlock], size[kBlock], limit[kBlock];
-        for (int64_t begin = 0; begin < count; begin += kBlock) {
-            const int64_t block = std::min(kBlock, count - begin);
-            for (int64_t i = 0; i < block; ++i) {
-                first[i] = relation.rowptr[id[begin + i]];
-                end[i] = relation.rowptr[id[begin + i] + 1];
-            }
-            if (table.time != nullptr) {
-                for (int64_t i = 0; i < block; ++i) {
-                    limit[i] = upper[seed[begin + i]];
-                    size[i] = limit[i] < table.num_nodes ? end[i] - first[i] : 0;
-                    if (size[i] > 0) end[i] = first[i];
-                }
-                search<false>(entries, end, size, limit, block);
-            }
-            for (int64_t i = 0; i < block; ++i) lists[begin + i] = {first[i], end[i] - first[i], 0, 0};
-            if (window && table.time != nullptr) cut(entries, lower, seed, table.num_undated, begin, block, lists);
-        }
-    }
-
-    // Leaves out what lies between the undated rows and the start of the window.
-    template <class Id>
-    static void cut(const Id* entries, const int64_t* lower, const int64_t* seed, int64_t num_undated, int64_t begin,
-                    int64_t block, List* lists) {
-        int64_t undated[kBlock], inside[kBlock], size[kBlock], limit[kBlock];
-        for (int64_t i = 0; i < block; ++i) {
-            undated[i] = inside[i] = lists[begin + i].start;
-            limit[i] = num_undated;
-            size[i] = lists[begin + i].size;
-        }
-        search<false>(entries, undated, size, limit, block);
-        for (int64_t i = 0; i < block; ++i) {
-            limit[i] = lower[seed[begin + i]];
-            size[i] = lists[begin + i].size;
-        }
-        search<false>(entries, inside, size, limit, block);
-        for (int64_t i = 0; i < block; ++i) {
-            List& list = lists[begin + i];
-            const int64_t head = undated[i] - list.start, tail = list.start + list.size - inside[i];
-            list = {inside[i] - head, head + tail, list.start, head};
-        }
-    }
-
     // Writes the taken entries of all lists of a relation, and unless null their seeds and keys.
     void pick(Scratch& s, size_t e, int64_t* id, int64_t* seed, uint64_t* key) const {
+        if (s.edge_count[e].back() == 0) return;
         if (relations_[e].wide)
             pick_as<int64_t>(s, e, id, seed, key);
         else
@@ -339,7 +201,7 @@ class TemporalSampler {
             }
             if (take[i] == 0) continue;
             const List& list = lists[i];
-            const uint64_t list_key = uniform_ ? graphlearn::stream(owner_key[i], static_cast<int64_t>(e)) : 0;
+            const uint64_t list_key = uniform_ ? stream(owner_key[i], static_cast<int64_t>(e)) : 0;
             if (uniform_ && take[i] < list.size) {
                 const int64_t* rank = s.draw.ranks(list_key, list.size, take[i], entries + list.start);
                 for (int64_t j = 0; j < take[i]; ++j)
@@ -351,7 +213,7 @@ class TemporalSampler {
             }
             if (seed != nullptr) seed = std::fill_n(seed, take[i], owner_seed[i]);
             if (key != nullptr) {
-                for (int64_t j = 0; j < take[i]; ++j) key[j] = graphlearn::child_key(list_key, j);
+                for (int64_t j = 0; j < take[i]; ++j) key[j] = child_key(list_key, j);
                 key += take[i];
             }
             id += take[i];
@@ -385,10 +247,10 @@ class TemporalSampler {
             nodes.id.shrink(offset + size);
             std::fill_n(nodes.seed.grow(size), size, int64_t{0});
             if (uniform_) {
-                const uint64_t level_key = graphlearn::stream(~seeds.base, hop);
-                const uint64_t type_key = graphlearn::stream(level_key, static_cast<int64_t>(t));
+                const uint64_t level_key = stream(~seeds.base, hop);
+                const uint64_t type_key = stream(level_key, static_cast<int64_t>(t));
                 uint64_t* key = nodes.key.grow(size);
-                for (int64_t i = 0; i < size; ++i) key[i] = graphlearn::stream(type_key, nodes.id.data()[offset + i]);
+                for (int64_t i = 0; i < size; ++i) key[i] = stream(type_key, nodes.id.data()[offset + i]);
             }
             const int64_t* picked = s.picked.data();
             for (size_t e = 0; e < relations_.size(); ++e) {
@@ -489,8 +351,10 @@ class TemporalSampler {
 };
 
 }  // namespace
+}  // namespace graphlearn
 
 void register_sampler(nb::module_& m) {
+    using graphlearn::TemporalSampler;
     nb::class_<TemporalSampler>(m, "TemporalSampler")
         .def(nb::init<const std::vector<std::tuple<uintptr_t, int64_t, int64_t>>&,
                       const std::vector<std::tuple<size_t, size_t, uintptr_t, uintptr_t, bool>>&, int,

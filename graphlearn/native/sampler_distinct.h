@@ -58,7 +58,7 @@ class Distinct {
             x -= (x >> 1) & 0x5555555555555555;
             x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
             x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F;
-            out[i] = offset + before_[static_cast<uint64_t>(ids[i]) >> 6] + static_cast<int64_t>((x * 0x0101010101010101) >> 56);
+            out[i] = offset + before(ids[i]) + static_cast<int64_t>((x * 0x0101010101010101) >> 56);
         }
     }
 
@@ -72,13 +72,15 @@ class Distinct {
 
   private:
 #ifdef GRAPHLEARN_POPCNT
-    // The baseline of x86-64 that the build aims at lacks this instruction; every machine of the last fifteen years has it.
+    // The baseline of x86-64 that the build aims at lacks this instruction; machines since about 2010 have it.
     __attribute__((target("popcnt"))) void places_popcnt(const int64_t* ids, int64_t count, int64_t offset,
                                                          int64_t* out) const {
         for (int64_t i = 0; i < count; ++i)
-            out[i] = offset + before_[static_cast<uint64_t>(ids[i]) >> 6] + __builtin_popcountll(bits_before(ids[i]));
+            out[i] = offset + before(ids[i]) + __builtin_popcountll(bits_before(ids[i]));
     }
 #endif
+
+    int64_t before(int64_t id) const { return before_[static_cast<uint64_t>(id) >> 6]; }
 
     // The bits of the rows before `id` in its word.
     uint64_t bits_before(int64_t id) const {
