@@ -19,22 +19,10 @@ ROOT = Path(__file__).parents[1]
 COMPILER = next(filter(None, map(shutil.which, [os.environ.get("CXX") or "c++", "g++", "clang++"])), None)
 
 
-def build_wheel(folder: Path, **env: str) -> Path:
-    command = [
-        "-m",
-        "pip",
-        "wheel",
-        str(ROOT),
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "-q",
-        "-w",
-        str(folder),
-    ]
-    done = subprocess.run(
-        [sys.executable, *command], env=os.environ | env, capture_output=True, text=True, check=False, cwd=folder
-    )
+def build_wheel(folder: Path, *options: str, **env: str) -> Path:
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    command = [*pip, "-w", str(folder), *options, str(ROOT)]
+    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
     return next(folder.glob("graphlearn-*.whl"))
 
@@ -43,7 +31,8 @@ def build_wheel(folder: Path, **env: str) -> Path:
 def compiled(tmp_path_factory):
     if COMPILER is None:
         pytest.skip("no C++ compiler on this machine")
-    return build_wheel(tmp_path_factory.mktemp("compiled"))
+    # The objects are kept in build/, which git ignores: only what changed is compiled again.
+    return build_wheel(tmp_path_factory.mktemp("compiled"), "-C", f"build-dir={ROOT / 'build' / 'wheel'}")
 
 
 @pytest.fixture(scope="module")
