@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 
 import graphlearn
@@ -87,3 +90,15 @@ def test_a_missing_generator_is_said(monkeypatch, tmp_path, capfd):
     assert exit.main(["demo", "--out", str(tmp_path / "demo")]) == 1
     assert capfd.readouterr().err.startswith("StorageError: the demo's generator is missing (looked for ")
     assert not (tmp_path / "demo").exists()
+
+
+def test_the_whole_path_runs_on_a_small_shop(tmp_path):
+    """Nothing replaced: the commands, a model that trains, and predictions in a file."""
+    words = [sys.executable, "-m", "graphlearn", "demo", "--out", "demo", "--customers", "150"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "the best that anyone can reach" in done.stdout
+    table = pq.read_table(tmp_path / "demo" / "predictions.parquet")
+    assert table.num_rows > 0
+    assert {"seed_time", "prediction"} <= set(table.column_names)
