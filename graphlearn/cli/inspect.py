@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from graphlearn.errors import StorageError
+from graphlearn.errors import UsageError
 from graphlearn.schema import connect
 from graphlearn.schema.manifest import manifest_dict
 from graphlearn.schema.show import show_schema
@@ -29,7 +29,7 @@ def inspect(
 ) -> None:
     """Print the schema of a source as understood: keys, times, types, and how sure each is."""
     if save is not None and save.exists() and not force:
-        raise StorageError(f"{save} is there already: choose another name, or give --force to replace it.")
+        raise UsageError(f"--save: '{save}' exists. Name another file, or add --force to replace it.")
     db = connect(source, schema=schema)
     rows = {table: db.num_rows(table) for table in db.schema.tables}
     if as_json:

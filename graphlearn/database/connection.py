@@ -47,7 +47,12 @@ def new_connection(memory_limit: str | None = None, threads: int | None = None) 
 
 
 def first_line(error: BaseException) -> str:
-    """What DuckDB says, without its name for the kind of error, its hints and its copy of the SQL."""
-    text = str(error).strip().split("\n", 1)[0]
+    """What DuckDB says, without its name for the kind of error, its hints and its copies of the SQL and the data."""
+    lines = [line.strip() for line in str(error).strip().split("\n")]
+    text = lines[0]
+    if "CSV Error on Line" in text:
+        # The reason stands on its own line, after the line of the file.
+        reasons = [line for line in lines[1:] if line and not line.startswith(("Original Line", "Possible Solution"))]
+        text = f"{text}: {reasons[0]}" if reasons else text
     head, colon, rest = text.partition("Error: ")
     return (rest if colon and len(head) < 30 else text).rstrip(".")

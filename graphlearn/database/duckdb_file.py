@@ -36,7 +36,7 @@ def open_duckdb(con: duckdb.DuckDBPyConnection, path: Path) -> Source:
 
 def _why_not(path: Path, error: Exception) -> str:
     text = first_line(error)
-    if "lock" in text.lower():
+    if "set lock" in text.lower():
         holder = re.search(r"PID (\d+)", text)
         who = f"process {holder.group(1)}" if holder else "another process"
         return (

@@ -148,6 +148,9 @@ def _add_parquet(con: duckdb.DuckDBPyConnection, name: str, files: list[Path], r
 
 
 def _add_csv(con: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> None:
+    for path in files:
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty: it needs a line with the names of the columns.")
     options = "header = true, sample_size = -1, nullstr = ['', '\\N']"
     header = con.execute(
         f"SELECT Delimiter, Quote, SkipRows FROM sniff_csv({_file_list(files[:1])[1:-1]}, {options})"
