@@ -76,12 +76,11 @@ def _write_checked(predictions: pd.DataFrame, task: Task, dataset_name: str, fol
     dataset = relbench.load_dataset(folder)
     theirs = dataset.load_task(task.name)
     keys = theirs.get_table("test", mask_input_cols=True).df[[theirs.entity_col, theirs.time_col]]
+    ordered = _in_order(predictions, keys, task)
     try:
-        write_prediction_table(theirs, _in_order(predictions, keys, task), file)
+        write_prediction_table(theirs, ordered, file)
         evaluate_task(f"{dataset_name}/{task.name}", file, dataset=dataset)
     except ValueError as error:
-        if isinstance(error, TaskError):
-            raise
         raise TaskError(f"relbench refuses the predictions of '{task.name}': {error}.") from error
 
 

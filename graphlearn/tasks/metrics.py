@@ -20,6 +20,9 @@ METRICS: dict[TaskType, dict[str, bool]] = {
 }
 """Metrics of each task type and whether higher is better; the first is the one that models are chosen by."""
 
+CHUNK = 2**20
+"""Weights that are made at a time: 8 MiB, which stay near the processor."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -126,7 +129,7 @@ def bootstrap(
     of_weights = weighted(kind, metric, true, pred)
     generator = np.random.default_rng(seed)
     units = int(unit.max()) + 1
-    chunk = max(1, 2**20 // len(true))  # 8 MiB of weights at a time, which stay near the processor
+    chunk = max(1, CHUNK // len(true))
     values = []
     for start in range(0, repeats, chunk):
         count = min(chunk, repeats - start)
