@@ -62,14 +62,22 @@ int64_t first_row(const int64_t* rowptr, int64_t num_rows, int64_t num_entries, 
     return lo;
 }
 
-// `kind` 0 sum, 1 mean, 2 max: out[i] over the list of row i. 3: out[e] = <x[col[e]], grad[row of e]>.
+// `kind` is one of Kind; `beside` is what that kind reads besides x: kDot the gradient, kPicked the picked places.
+// Returns false if an index is out of its range.
 bool reduce_rows(uintptr_t x, int64_t x_stride, int64_t num_src, int64_t num_channels, uintptr_t rowptr, int64_t num_rows,
-                 uintptr_t col, int col_bytes, int64_t num_entries, uintptr_t weight, uintptr_t grad, uintptr_t out,
-                 uintptr_t arg, int kind, int threads) {
+                 uintptr_t col, int col_bytes, int64_t num_entries, uintptr_t weight, uintptr_t beside, uintptr_t place,
+                 uintptr_t out, uintptr_t arg, int kind, int threads) {
     std::atomic<bool> bad{false};
-    const Job job{pointer<const float>(x), x_stride, num_src, num_channels, pointer<const int64_t>(rowptr), num_rows,
-                  pointer<const void>(col), col_bytes, num_entries, pointer<const float>(weight),
-                  pointer<const float>(grad), pointer<float>(out), pointer<int32_t>(arg), &bad, static_cast<Kind>(kind)};
+    Job job{};
+    job.x = pointer<const float>(x), job.x_stride = x_stride;
+    job.num_src = num_src, job.num_channels = num_channels;
+    job.rowptr = pointer<const int64_t>(rowptr), job.num_rows = num_rows;
+    job.col = pointer<const void>(col), job.col_bytes = col_bytes, job.num_entries = num_entries;
+    job.weight = pointer<const float>(weight);
+    job.out = pointer<float>(out), job.arg = pointer<int32_t>(arg);
+    job.kind = static_cast<Kind>(kind), job.bad = &bad;
+    if (job.kind == kDot) job.grad = pointer<const float>(beside);
+    if (job.kind == kPicked) job.picked = pointer<const int32_t>(beside), job.place = pointer<const int32_t>(place);
     if (job.rowptr[0] != 0 || job.rowptr[num_rows] != num_entries) return false;
     if (job.kind != kDot) use_large_pages(job.out, num_rows * num_channels * 4);
     if (job.arg) use_large_pages(job.arg, num_rows * num_channels * 4);
@@ -94,7 +102,7 @@ float share(const int64_t* rowptr, int64_t row, bool mean) {
 }
 
 template <class Index>
-int spread(const float* grad, int64_t num_channels, const int64_t* rowptr, int64_t num_rows, const Index* col,
+int spread(const float* grad, const int32_t* arg, int64_t num_channels, const int64_t* rowptr, int64_t num_rows, const Index* col,
            int64_t num_entries, const float* weight, float* out, int64_t num_src, bool mean, int threads) {
     if (!is_rowptr(rowptr, num_rows, num_entries)) return 0;
     auto source = [col](int64_t e) { return col ? static_cast<int64_t>(col[e]) : e; };
@@ -115,7 +123,14 @@ int spread(const float* grad, int64_t num_channels, const int64_t* rowptr, int64
             std::memset(out + next * num_channels, 0, (source(e) - next) * num_channels * 4);
             const float factor = share(rowptr, row, mean) * (weight ? weight[e] : 1.0f);
             float* target = out + source(e) * num_channels;
-            for (int64_t f = 0; f < num_channels; ++f) target[f] = factor * grad[row * num_channels + f];
+            const float* from = grad + row * num_channels;
+            if (arg) {
+                const int32_t place = static_cast<int32_t>(e - rowptr[row]);
+                const int32_t* picked = arg + row * num_channels;
+                for (int64_t f = 0; f < num_channels; ++f) target[f] = picked[f] == place ? factor * from[f] : 0.0f;
+            } else {
+                for (int64_t f = 0; f < num_channels; ++f) target[f] = factor * from[f];
+            }
             next = source(e) + 1;
         }
         if (c + 1 == chunks) std::memset(out + next * num_channels, 0, (num_src - next) * num_channels * 4);
@@ -123,20 +138,22 @@ int spread(const float* grad, int64_t num_channels, const int64_t* rowptr, int64
     return 1;
 }
 
-// The gradient of a sum or mean for x where no row is read twice: out[col[e]] = grad[row of e], all other rows 0.
-// `col` must increase, or be absent (entry e read row e). Returns 0: an index is wrong, 1: done, 2: `col` does not increase.
-int spread_rows(uintptr_t grad, int64_t num_channels, uintptr_t rowptr, int64_t num_rows, uintptr_t col, int col_bytes,
+// The gradient for x where no row is read twice: out[col[e]] = grad[row of e], all other rows 0. For a maximum only
+// the channels where `arg` (else null) is the place of e. `col` must increase, or be absent (entry e read row e). Returns 0: an index is wrong, 1: done, 2: `col` does not increase.
+int spread_rows(uintptr_t grad, uintptr_t arg, int64_t num_channels, uintptr_t rowptr, int64_t num_rows, uintptr_t col, int col_bytes,
                 int64_t num_entries, uintptr_t weight, uintptr_t out, int64_t num_src, bool mean, int threads) {
     auto run = [&](auto* typed_col) {
-        return spread(pointer<const float>(grad), num_channels, pointer<const int64_t>(rowptr), num_rows, typed_col,
-                      num_entries, pointer<const float>(weight), pointer<float>(out), num_src, mean, threads);
+        return spread(pointer<const float>(grad), pointer<const int32_t>(arg), num_channels,
+                      pointer<const int64_t>(rowptr), num_rows, typed_col, num_entries, pointer<const float>(weight),
+                      pointer<float>(out), num_src, mean, threads);
     };
     return col_bytes == 4 ? run(pointer<const int32_t>(col)) : run(pointer<const int64_t>(col));
 }
 
 template <class Index>
 bool transpose_typed(const int64_t* rowptr, int64_t num_rows, const Index* col, int64_t num_entries, int64_t num_src,
-                     const float* weight, bool mean, int64_t* src_rowptr, Index* row, Index* entry, float* factor) {
+                     const float* weight, bool mean, int64_t* src_rowptr, Index* row, Index* entry,
+                     int32_t* place, float* factor) {
     if (!is_rowptr(rowptr, num_rows, num_entries)) return false;
     // Counting sort. Counts are kept one place on, so that filling in turns starts into ends, which are the next starts.
     std::memset(src_rowptr, 0, (num_src + 1) * sizeof(int64_t));
@@ -148,57 +165,27 @@ bool transpose_typed(const int64_t* rowptr, int64_t num_rows, const Index* col, 
     for (int64_t j = 1; j <= num_src; ++j) src_rowptr[j] += src_rowptr[j - 1];
     for (int64_t i = 0; i < num_rows; ++i) {
         for (int64_t e = rowptr[i]; e < rowptr[i + 1]; ++e) {
-            const int64_t place = src_rowptr[col[e] + 1]++;
-            row[place] = static_cast<Index>(i);
-            if (entry) entry[place] = static_cast<Index>(e);
-            if (factor) factor[place] = share(rowptr, i, mean) * (weight ? weight[e] : 1.0f);
+            const int64_t to = src_rowptr[col[e] + 1]++;
+            row[to] = static_cast<Index>(i);
+            if (entry) entry[to] = static_cast<Index>(e);
+            if (place) place[to] = static_cast<int32_t>(e - rowptr[i]);
+            if (factor) factor[to] = share(rowptr, i, mean) * (weight ? weight[e] : 1.0f);
         }
     }
     return true;
 }
 
-// The same entries listed by source. `entry` and `factor` (what a sum or mean multiplies each entry by) may be null.
+// The same entries listed by source. May be null: `entry`, `place` (of the entry in its list) and `factor` (what a sum
+// or mean multiplies the entry by).
 bool transpose(uintptr_t rowptr, int64_t num_rows, uintptr_t col, int col_bytes, int64_t num_entries, int64_t num_src,
-               uintptr_t weight, bool mean, uintptr_t src_rowptr, uintptr_t row, uintptr_t entry, uintptr_t factor) {
+               uintptr_t weight, bool mean, uintptr_t src_rowptr, uintptr_t row, uintptr_t entry, uintptr_t place,
+               uintptr_t factor) {
     auto run = [&](auto* typed_col) {
         using Index = std::remove_const_t<std::remove_pointer_t<decltype(typed_col)>>;
         return transpose_typed<Index>(pointer<const int64_t>(rowptr), num_rows, typed_col, num_entries, num_src,
                                       pointer<const float>(weight), mean, pointer<int64_t>(src_rowptr),
-                                      pointer<Index>(row), pointer<Index>(entry), pointer<float>(factor));
-    };
-    return col_bytes == 4 ? run(pointer<const int32_t>(col)) : run(pointer<const int64_t>(col));
-}
-
-template <class Index>
-bool scatter_max_typed(const float* grad, const int32_t* arg, int64_t num_channels, const int64_t* rowptr,
-                       int64_t num_rows, const Index* col, int64_t num_entries, const float* weight, float* out,
-                       int64_t num_src, int threads) {
-    if (!is_rowptr(rowptr, num_rows, num_entries)) return false;
-    // Threads share the channels, not the rows: two lists may add to one source, and then in the order of the lists.
-    constexpr int64_t block = 16;
-    std::atomic<bool> bad{false};
-    parallel(worth(threads, num_rows * num_channels), (num_channels + block - 1) / block, [&](int64_t c) {
-        const int64_t lo = c * block, hi = std::min(lo + block, num_channels);
-        for (int64_t i = 0; i < num_rows; ++i) {
-            for (int64_t at = i * num_channels + lo; at < i * num_channels + hi; ++at) {
-                if (arg[at] < 0) continue;
-                const int64_t e = rowptr[i] + arg[at];
-                const int64_t source = e >= num_entries ? -1 : col ? static_cast<int64_t>(col[e]) : e;
-                if (static_cast<uint64_t>(source) >= static_cast<uint64_t>(num_src)) return bad.store(true);
-                out[source * num_channels + at - i * num_channels] += weight ? grad[at] * weight[e] : grad[at];
-            }
-        }
-    });
-    return !bad.load();
-}
-
-// The gradient of a maximum for x: each channel's gradient is added to the row it was read from. `out` starts as zeros.
-bool scatter_max(uintptr_t grad, uintptr_t arg, int64_t num_channels, uintptr_t rowptr, int64_t num_rows, uintptr_t col,
-                 int col_bytes, int64_t num_entries, uintptr_t weight, uintptr_t out, int64_t num_src, int threads) {
-    auto run = [&](auto* typed_col) {
-        return scatter_max_typed(pointer<const float>(grad), pointer<const int32_t>(arg), num_channels,
-                                 pointer<const int64_t>(rowptr), num_rows, typed_col, num_entries,
-                                 pointer<const float>(weight), pointer<float>(out), num_src, threads);
+                                      pointer<Index>(row), pointer<Index>(entry), pointer<int32_t>(place),
+                                      pointer<float>(factor));
     };
     return col_bytes == 4 ? run(pointer<const int32_t>(col)) : run(pointer<const int64_t>(col));
 }
@@ -210,5 +197,4 @@ void register_reduce(nb::module_& m) {
     m.def("reduce_rows", &reduce_rows, Released());
     m.def("spread_rows", &spread_rows, Released());
     m.def("transpose", &transpose, Released());
-    m.def("scatter_max", &scatter_max, Released());
 }

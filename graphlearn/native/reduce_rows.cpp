@@ -86,6 +86,9 @@ GL_INLINE void fetch(const Job& job, const Source<Index>& source, int64_t entry)
     const uint64_t offset = static_cast<uint64_t>(source(entry)) * static_cast<uint64_t>(job.x_stride) * 4;
     const uint64_t row = reinterpret_cast<uintptr_t>(job.x) + offset;
     for (int64_t b = 0; b < job.num_channels * 4; b += kLine) __builtin_prefetch(reinterpret_cast<const void*>(row + b));
+    if (!job.picked) return;
+    const uint64_t picked = reinterpret_cast<uintptr_t>(job.picked) + offset;
+    for (int64_t b = 0; b < job.num_channels * 4; b += kLine) __builtin_prefetch(reinterpret_cast<const void*>(picked + b));
 }
 
 // Calls body.run<V bytes, R registers>(first channel, is it the first call) until all channels are covered.
@@ -180,6 +183,36 @@ struct MaxRows {
     }
 };
 
+// The gradient of a maximum for its sources, with the lists turned around: row `row` was read by each of its entries,
+// and gets the gradient `x` of a channel where that entry was the largest.
+template <class Index, bool Weighted>
+struct PickedRows {
+    static constexpr bool kMayOverlap = true;
+    const Job& job;
+    const Source<Index>& source;
+    int64_t row, begin, end;
+
+    template <int V, int R>
+    GL_INLINE void run(int64_t channel, bool first) const {
+        using Floats = typename Lanes<V>::f32;
+        using Ints = typename Lanes<V>::i32;
+        Floats sum[R] = {};
+        for (int64_t e = begin; e < end; ++e) {
+            if (first) fetch(job, source, e + kAhead);
+            const int64_t at = source(e) * job.num_channels + channel;
+            for (int r = 0; r < R; ++r) {
+                Floats v;
+                Ints picked;
+                load<V>(v, job.x + at + r * (V / 4));
+                std::memcpy(&picked, job.picked + at + r * (V / 4), V);
+                if (Weighted) v *= job.weight[e];
+                sum[r] += picked == Ints{} + job.place[e] ? v : Floats{};
+            }
+        }
+        for (int r = 0; r < R; ++r) store<V>(job.out + row * job.num_channels + channel + r * (V / 4), sum[r]);
+    }
+};
+
 // The gradient of a weighted sum for its weights: <x[col[e]], grad[row of e]>.
 template <class Index>
 struct EntryDots {
@@ -222,10 +255,19 @@ void each_row(const Job& job, int64_t lo, int64_t hi) {
 
 template <class Index>
 Run pick(const Job& job) {
-    if (job.kind == kDot) return each_row<Index, EntryDots<Index>>;
-    if (job.kind != kMax) return job.weight ? each_row<Index, SumRows<Index, true>> : each_row<Index, SumRows<Index, false>>;
-    if (job.arg) return job.weight ? each_row<Index, MaxRows<Index, true, true>> : each_row<Index, MaxRows<Index, false, true>>;
-    return job.weight ? each_row<Index, MaxRows<Index, true, false>> : each_row<Index, MaxRows<Index, false, false>>;
+    const bool weighted = job.weight != nullptr;
+    switch (job.kind) {
+        case kDot:
+            return each_row<Index, EntryDots<Index>>;
+        case kPicked:
+            return weighted ? each_row<Index, PickedRows<Index, true>> : each_row<Index, PickedRows<Index, false>>;
+        case kMax:
+            if (job.arg)
+                return weighted ? each_row<Index, MaxRows<Index, true, true>> : each_row<Index, MaxRows<Index, false, true>>;
+            return weighted ? each_row<Index, MaxRows<Index, true, false>> : each_row<Index, MaxRows<Index, false, false>>;
+        default:
+            return weighted ? each_row<Index, SumRows<Index, true>> : each_row<Index, SumRows<Index, false>>;
+    }
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 
 namespace reduce {
 
-enum Kind { kSum = 0, kMean = 1, kMax = 2, kDot = 3 };
+enum Kind { kSum = 0, kMean = 1, kMax = 2, kDot = 3, kPicked = 4 };
 
 struct Job {
     const float* x;  // [num_src, num_channels], rows x_stride apart
@@ -19,7 +19,9 @@ struct Job {
     const float* weight;     // [num_entries], or null for ones
     const float* grad;       // [num_rows, num_channels]; kDot only
     float* out;              // [num_rows, num_channels]; kDot: [num_entries]
-    int32_t* arg;            // [num_rows, num_channels], or null: place in the list that was largest, -1 for none
+    int32_t* arg;            // kMax: [num_rows, num_channels] or null: place in the list that was largest, -1 for none
+    const int32_t* picked;   // kPicked: [num_src, num_channels], beside x: adds x where this equals the entry's place
+    const int32_t* place;    // kPicked: [num_entries]
     std::atomic<bool>* bad;  // set when an index is out of its range
     Kind kind;
 };

@@ -117,10 +117,7 @@ class _GatherReduce(torch.autograd.Function):
         backend = csr_native if csr_native.usable(grad.device, grad.dtype) else csr_torch
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            if ctx.reduce == "max":
-                grad_x = backend.max_backward(grad, arg, rowptr, col, weight, ctx.num_src)
-            else:
-                grad_x = backend.gather_backward(grad, rowptr, col, weight, ctx.num_src, ctx.reduce == "mean")
+            grad_x = backend.backward(grad, arg, rowptr, col, weight, ctx.num_src, ctx.reduce == "mean")
         if ctx.needs_input_grad[1]:
             if ctx.reduce == "max":
                 grad_weight = csr_torch.max_backward_weight(grad, arg, x, rowptr, col, weight.numel())

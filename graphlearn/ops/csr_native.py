@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphlearn.native import kernels
 
-_KINDS = {"sum": 0, "mean": 1, "max": 2, "dot": 3}
+_KINDS = {"sum": 0, "mean": 1, "max": 2, "dot": 3, "picked": 4}
 _CHANGED = "indices that the forward pass found in range were changed before the backward pass"
 
 
@@ -26,56 +26,50 @@ def reduce_rows(
     """The reduction of each list, and if needed the place in the list that was the maximum; both ``[M, F]``."""
     out = x.new_empty(rowptr.numel() - 1, x.size(1))
     arg = torch.empty(out.shape, dtype=torch.int32) if need_arg else None
-    return (out, arg) if _reduce(reduce, x, rowptr, col, weight, None, out, arg) else None
+    return (out, arg) if _reduce(reduce, x, rowptr, col, out, weight=weight, arg=arg) else None
 
 
 def entry_dot(grad: Tensor, x: Tensor, rowptr: Tensor, col: Tensor | None, num_entries: int) -> Tensor:
     """Gradient of a sum for the weights: ``<x[col[e]], grad[row of e]>``, ``[E]``."""
     out = x.new_zeros(num_entries)  # zeros, as nothing is written where there are no channels
-    valid = _reduce("dot", x, rowptr, col, None, grad, out, None)
+    valid = _reduce("dot", x, rowptr, col, out, beside=grad)
     assert valid, _CHANGED
     return out
 
 
-def gather_backward(
-    grad: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, num_src: int, mean: bool
+def backward(
+    grad: Tensor,
+    arg: Tensor | None,
+    rowptr: Tensor,
+    col: Tensor | None,
+    weight: Tensor | None,
+    num_src: int,
+    mean: bool,
 ) -> Tensor:
-    """Gradient of a sum or mean for x, ``[num_src, F]``."""
+    """Gradient for x, ``[num_src, F]``; ``arg`` for a maximum only."""
     assert kernels is not None
     out = grad.new_empty(num_src, grad.size(1))
     # Where the lists name increasing rows, as in the sampler's trees, no row is read twice: nothing to add up.
     state = kernels.spread_rows(
-        grad.data_ptr(), grad.size(1), *_lists(rowptr, col, weight), _address(weight), out.data_ptr(), num_src, mean,
-        torch.get_num_threads(),
+        grad.data_ptr(), _address(arg), grad.size(1), *_lists(rowptr, col, weight), _address(weight), out.data_ptr(),
+        num_src, mean, torch.get_num_threads(),
     )  # fmt: skip
     assert state != 0, _CHANGED
     if state == 2 and col is not None:
         factor = None if weight is None and not mean else grad.new_empty(col.numel())
-        turned = _transpose(rowptr, col, num_src, weight, mean, None, factor)
+        place = None if arg is None else torch.empty(col.numel(), dtype=torch.int32)
+        turned = _transpose(rowptr, col, num_src, weight, mean, place=place, factor=factor)
         assert turned is not None, _CHANGED
-        valid = _reduce("sum", grad, *turned, factor, None, out, None)
+        kind = "sum" if arg is None else "picked"
+        valid = _reduce(kind, grad, *turned, out, weight=factor, beside=arg, place=place)
         assert valid
-    return out
-
-
-def max_backward(
-    grad: Tensor, arg: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, num_src: int
-) -> Tensor:
-    """Gradient of a maximum for x, ``[num_src, F]``."""
-    assert kernels is not None
-    out = grad.new_zeros(num_src, grad.size(1))
-    valid = kernels.scatter_max(
-        grad.data_ptr(), arg.data_ptr(), grad.size(1), *_lists(rowptr, col, weight), _address(weight), out.data_ptr(),
-        num_src, torch.get_num_threads(),
-    )  # fmt: skip
-    assert valid, _CHANGED
     return out
 
 
 def transpose(rowptr: Tensor, col: Tensor, num_src: int) -> tuple[Tensor, Tensor, Tensor] | None:
     """See ``csr.transpose_csr``."""
     entry = torch.empty_like(col)
-    turned = _transpose(rowptr, col, num_src, None, False, entry, None)
+    turned = _transpose(rowptr, col, num_src, None, False, entry=entry)
     return None if turned is None else (*turned, entry)
 
 
@@ -85,14 +79,16 @@ def _transpose(
     num_src: int,
     weight: Tensor | None,
     mean: bool,
-    entry: Tensor | None,
-    factor: Tensor | None,
+    *,
+    entry: Tensor | None = None,
+    place: Tensor | None = None,
+    factor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor] | None:
     assert kernels is not None
     src_rowptr, row = rowptr.new_empty(num_src + 1), torch.empty_like(col)
     valid = kernels.transpose(
         *_lists(rowptr, col, weight), num_src, _address(weight), mean, src_rowptr.data_ptr(), row.data_ptr(),
-        _address(entry), _address(factor),
+        _address(entry), _address(place), _address(factor),
     )  # fmt: skip
     return (src_rowptr, row) if valid else None
 
@@ -102,17 +98,19 @@ def _reduce(
     x: Tensor,
     rowptr: Tensor,
     col: Tensor | None,
-    weight: Tensor | None,
-    grad: Tensor | None,
     out: Tensor,
-    arg: Tensor | None,
+    *,
+    weight: Tensor | None = None,
+    beside: Tensor | None = None,
+    place: Tensor | None = None,
+    arg: Tensor | None = None,
 ) -> bool:
     assert kernels is not None
     if x.stride(1) != 1:
         x = x.contiguous()
     valid: bool = kernels.reduce_rows(
-        x.data_ptr(), x.stride(0), x.size(0), x.size(1), *_lists(rowptr, col, weight), _address(weight), _address(grad),
-        out.data_ptr(), _address(arg), _KINDS[kind], torch.get_num_threads(),
+        x.data_ptr(), x.stride(0), x.size(0), x.size(1), *_lists(rowptr, col, weight), _address(weight),
+        _address(beside), _address(place), out.data_ptr(), _address(arg), _KINDS[kind], torch.get_num_threads(),
     )  # fmt: skip
     return valid
 

@@ -59,10 +59,18 @@ def max_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | Non
     return out[:-1], arg[:-1]
 
 
-def gather_backward(
-    grad: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, num_src: int, mean: bool
+def backward(
+    grad: Tensor,
+    arg: Tensor | None,
+    rowptr: Tensor,
+    col: Tensor | None,
+    weight: Tensor | None,
+    num_src: int,
+    mean: bool,
 ) -> Tensor:
-    """Gradient of a sum or mean for x, ``[num_src, F]``."""
+    """Gradient for x, ``[num_src, F]``; ``arg`` for a maximum only."""
+    if arg is not None:
+        return max_backward(grad, arg, rowptr, col, weight, num_src)
     if mean:
         grad = grad / lengths(rowptr, grad.dtype)
     if col is not None:
@@ -78,16 +86,16 @@ def gather_backward(
 def max_backward(
     grad: Tensor, arg: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, num_src: int
 ) -> Tensor:
-    """Gradient of a maximum for x, ``[num_src, F]``: each channel's gradient is added to the row it was read from."""
+    """Each channel's gradient is added to the row that it was read from, ``[num_src, F]``."""
     num_channels = grad.size(1)
     if grad.numel() == 0 or num_src == 0:
         return grad.new_zeros(num_src, num_channels)
     entry = (rowptr[:-1, None] + arg).clamp_min(0)  # [M, F]; an empty list's, at -1, gets no gradient
     grad = grad.masked_fill(arg < 0, 0.0)
-    if weight is not None:
-        grad = grad * weight[entry] if weight.numel() else grad
-    if col is not None:
-        entry = col[entry].long() if col.numel() else entry
+    if weight is not None and weight.numel():
+        grad = grad * weight[entry]
+    if col is not None and col.numel():
+        entry = col[entry].long()
     slot = (entry.clamp_max(num_src - 1) * num_channels + torch.arange(num_channels, device=grad.device)).flatten()
     return add_in_order(num_src * num_channels, slot, grad.flatten()).view(num_src, num_channels)
 
