@@ -8,61 +8,52 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from graphlearn.database import Source, open_source, quote
+from graphlearn.database import open_source, quote
 from graphlearn.errors import UsageError, first_three, unknown_name
 from graphlearn.tasks.labels import SPLITS, plain_label, seed_time
 from graphlearn.tasks.manifest import TaskManifest, TaskType
 
 
-def open_labels(labels: Any) -> Source:
-    """A label table as a source of one table.
+def read_labels(labels: Any, manifest: TaskManifest) -> pa.Table:
+    """The columns that the manifest names, as (pkey, seed_time, label) in the order of the rows.
+
+    seed_time is int64 microseconds UTC. A column ``split`` comes along as text if there is one.
 
     Args:
         labels: A pandas, Polars or Arrow table, or a path to a Parquet or CSV file.
+        manifest: The task.
 
     Raises:
-        SourceError: If it cannot be read.
+        SourceError: If the labels cannot be read.
         UsageError: If the path holds several tables.
+        UnknownNameError: If there is no such column.
+        TaskError: If the times are no points in time.
     """
     source = open_source(labels if isinstance(labels, str | Path) else {"labels": labels})
-    if len(source.tables) != 1:
-        raise UsageError(
-            f"labels must be one table, but {source.source} holds {len(source.tables)}: {first_three(source.tables)}."
+    try:
+        if len(source.tables) != 1:
+            raise UsageError(
+                f"labels must be one table, but {source.source} holds {len(source.tables)}: "
+                f"{first_three(source.tables)}."
+            )
+        table = source.tables[0]
+        types = source.columns(table)
+        for name in (manifest.entity_col, manifest.time_col, manifest.target_col):
+            if name not in types:
+                raise unknown_name("column of the labels", str(name), types)
+        split = ', CAST("split" AS VARCHAR) AS split' if "split" in types else ""
+        return source.arrow(
+            f"SELECT {quote(str(manifest.entity_col))} AS pkey, {seed_time(manifest, types)} AS seed_time, "
+            f"{plain_label(manifest, types)} AS label{split} FROM main.{quote(table)}"
         )
-    return source
+    finally:
+        source.close()
 
 
 def stored_labels(folder: Path, manifest: TaskManifest, split: str) -> pa.Table | None:
     """The labels of one split as a RelBench folder stores them, in their order; None if it does not store them."""
     file = folder / f"{split}.parquet"
-    if not file.is_file():
-        return None
-    source = open_labels(file)
-    try:
-        return label_rows(source, manifest)
-    finally:
-        source.close()
-
-
-def label_rows(source: Source, manifest: TaskManifest) -> pa.Table:
-    """The columns that the manifest names, as (pkey, seed_time, label); seed_time is int64 microseconds UTC.
-
-    A column ``split`` comes along as text if there is one.
-
-    Raises:
-        UnknownNameError: If there is no such column.
-        TaskError: If the times are no points in time.
-    """
-    table = source.tables[0]
-    types = source.columns(table)
-    for name in (manifest.entity_col, manifest.time_col, manifest.target_col):
-        if name not in types:
-            raise unknown_name("column of the labels", str(name), types)
-    split = ', CAST("split" AS VARCHAR) AS split' if "split" in types else ""
-    return source.arrow(
-        f"SELECT {quote(str(manifest.entity_col))} AS pkey, {seed_time(manifest, types)} AS seed_time, "
-        f"{plain_label(manifest, types)} AS label{split} FROM main.{quote(table)}"
-    )
+    return read_labels(file, manifest) if file.is_file() else None
 
 
 def split_by_column(rows: pa.Table) -> dict[str, pa.Table]:

@@ -40,6 +40,13 @@ def entity_key(db: Database, manifest: TaskManifest) -> str:
     return str(table.pkey[0])
 
 
+def check_hidden(db: Database, manifest: TaskManifest) -> None:
+    """Raises :class:`UnknownNameError` if the task hides a column that is not there: a typing error would be a leak."""
+    for table, column in manifest.remove_columns:
+        if column not in db.columns(table):
+            raise unknown_name(f"column to hide in table '{table}'", column, db.columns(table))
+
+
 def anchor_times(db: Database, manifest: TaskManifest, split: str, val_time: int, test_time: int) -> np.ndarray:
     """Seed times of one split of a forecast task: int64 microseconds, ascending, one label window apart.
 

@@ -44,9 +44,14 @@ def save_task(task: Task, folder: str | Path, *, force: bool = False) -> Path:
             for split, table in tables.items():
                 if table is not None:
                     pq.write_table(table, made / f"{split}.parquet")
-            if target.exists():
-                os.replace(target, Path(aside) / "old")
-            os.replace(made, target)
+            old = Path(aside) / "old"
+            try:
+                if target.exists():
+                    os.replace(target, old)
+                os.replace(made, target)
+            finally:
+                if old.exists() and not target.exists():
+                    os.replace(old, target)
     except OSError as error:
         raise StorageError(f"could not write the task to {target}: {error}.") from error
     return target

@@ -16,13 +16,12 @@ from graphlearn.tasks.checks import check_entities, check_keys, check_labels
 from graphlearn.tasks.classes import ClassValue, encode, find_classes
 from graphlearn.tasks.given import (
     infer_task_type,
-    label_rows,
-    open_labels,
+    read_labels,
     split_by_column,
     split_by_time,
     stored_labels,
 )
-from graphlearn.tasks.labels import SPLITS, autocomplete_sql, entity_key, forecast_sql, run_sql
+from graphlearn.tasks.labels import SPLITS, autocomplete_sql, check_hidden, entity_key, forecast_sql, run_sql
 from graphlearn.tasks.manifest import TaskManifest, TaskType, find_task
 from graphlearn.tasks.store import save_task
 from graphlearn.tasks.times import TimeLike, duration_text, duration_us, time_text, time_us
@@ -41,7 +40,7 @@ class Task:
     A label of entity ``e`` at seed time ``t`` is about ``(t, t + timedelta]``; what may be known is ``time <= t``.
 
     Args:
-        db: The database; None only for a task that was read from a run and is not asked for labels.
+        db: What :func:`graphlearn.connect` gives.
         task: Name of a task in the ``tasks`` folder of a RelBench source, a path to a task folder (``manifest.yaml``
             and, if labels are stored, ``train.parquet``, ``val.parquet``, ``test.parquet``), or a manifest.
         val_timestamp: Start of validation, if not that of the task or of the schema.
@@ -49,6 +48,7 @@ class Task:
         regenerate: Make labels from the database even if they are stored.
 
     Attributes:
+        db: The database, or None for a task that was read from a run without one; then there are no labels.
         name: Name of the task.
         kind: ``forecast``, ``autocomplete`` or ``external``.
         task_type: A :class:`TaskType`, a string.
@@ -75,15 +75,13 @@ class Task:
 
     def __init__(
         self,
-        db: Database | None,
+        db: Database,
         task: str | Path | Mapping[str, Any] | TaskManifest,
         *,
         val_timestamp: TimeLike | None = None,
         test_timestamp: TimeLike | None = None,
         regenerate: bool = False,
     ) -> None:
-        if db is None:
-            raise UsageError("a task needs a database: pass what graphlearn.connect gives.")
         folder: Path | None = None
         if isinstance(task, TaskManifest):
             manifest = task
@@ -126,6 +124,7 @@ class Task:
         self.remove_columns = manifest.remove_columns
         if db is not None:
             self.pkey_col = entity_key(db, manifest)
+            check_hidden(db, manifest)
             if self.kind == "autocomplete":
                 manifest = replace(manifest, entity_col=self.pkey_col, time_col=db.schema[self.entity_table].time_col)
         if self.kind == "autocomplete":
@@ -203,7 +202,7 @@ class Task:
             remove_columns=tuple(remove_columns),
         )
         entity_key(db, manifest)
-        rows = label_rows(open_labels(labels), manifest)
+        rows = read_labels(labels, manifest)
         check_keys(rows, f"task '{manifest.name}'")
         if task_type is None:
             manifest = replace(manifest, task_type=infer_task_type(rows["label"]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,19 @@ STATUS = {
     "name": "status", "kind": "autocomplete", "task_type": "multiclass_classification", "entity_table": "orders",
     "target_col": "status",
 }  # fmt: skip
+
+
+def fail_once(error: Exception) -> Callable[[Path, Path], None]:
+    """``os.replace`` that fails when it is called for the second time."""
+    calls = []
+
+    def replace(src: Path, dst: Path, real: Callable[[Path, Path], None] = os.replace) -> None:
+        calls.append(src)
+        if len(calls) == 2:
+            raise error
+        real(src, dst)
+
+    return replace
 
 
 def ask(db: Database, manifest: dict[str, Any], **changes: Any) -> Task:
@@ -148,8 +163,6 @@ def test_an_unknown_task(f1: Database, shop: Database, tmp_path: Path):
         Task(shop, "churn")
     with pytest.raises(UsageError, match=r"the folder .* holds no task: there is no manifest.yaml in it"):
         Task(shop, tmp_path)
-    with pytest.raises(UsageError, match=r"a task needs a database"):
-        Task(None, CHURN)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +222,15 @@ def test_a_column_that_the_sql_does_not_give(shop: Database):
 def test_a_column_that_cannot_be_completed(shop: Database, error: type[Exception], changes: dict, says: str):
     with pytest.raises(error, match=says):
         ask(shop, STATUS, **changes)
+
+
+def test_a_hidden_column_that_is_not_there(shop: Database):
+    with pytest.raises(
+        UnknownNameError, match=r"no column to hide in table 'orders' 'discnt'. Did you mean 'discount'"
+    ):
+        ask(shop, CHURN, remove_columns=[["orders", "discnt"]])
+    with pytest.raises(UnknownNameError, match=r"no table 'order'. Did you mean 'orders'"):
+        ask(shop, CHURN, remove_columns=[["order", "discount"]])
 
 
 def test_splits_need_two_times_in_order_and_far_enough_apart(shop: Database):
@@ -291,7 +313,7 @@ def test_the_file_of_a_manifest(shop: Database, tmp_path: Path):
     )
 
 
-def test_save_is_whole_or_absent_and_replaces_only_when_told(shop: Database, tmp_path: Path):
+def test_save_is_whole_or_absent_and_replaces_only_when_told(shop: Database, tmp_path: Path, monkeypatch):
     target = tmp_path / "new" / "churn"
     task = Task(shop, CHURN, val_timestamp="2021-12-20", test_timestamp="2022-12-01")
     task.save(target)
@@ -309,6 +331,10 @@ def test_save_is_whole_or_absent_and_replaces_only_when_told(shop: Database, tmp
     with pytest.raises(TaskError):
         broken.save(target, force=True)
     assert TaskManifest.load(target).sql != broken.sql
+    monkeypatch.setattr("graphlearn.tasks.store.os.replace", fail_once(OSError("disk full")))
+    with pytest.raises(StorageError, match=r"could not write the task to .*: disk full"):
+        ask(shop, CHURN).save(target, force=True)
+    assert TaskManifest.load(target).sql is not None  # the one that was there before
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"could not write the task to"):
         task.save(tmp_path / "file" / "churn")
