@@ -123,14 +123,18 @@ def forecast_sql(db: Database, manifest: TaskManifest, split: str, val_time: int
     pkey = entity_key(db, manifest)
     times = anchor_times(db, manifest, split, val_time, test_time)
     until = None if split == "test" else test_time
-    tables = [_known_rows(db, name, until) for name in db.schema.tables if name.lower() != "timestamps"]
+    body = _one_select(db, manifest)
+    # A name that does not occur is no table that is read; leaving it out keeps the text short.
+    words = body.lower().replace('""', '"')
+    named = [name for name in db.schema.tables if name.lower() in words and name.lower() != "timestamps"]
+    tables = [_known_rows(db, name, until) for name in named]
     anchors = (
         f"SELECT unnest(generate_series(TIMESTAMP '{time_text(int(times[0]))}', "
         f"TIMESTAMP '{time_text(int(times[-1]))}', INTERVAL '{interval_text(_delta(manifest))}')) AS timestamp"
     )
     head = ",\n     ".join([f"timestamps AS MATERIALIZED ({anchors})", *(t for t in tables if t)])
     # A line of its own, because the SQL may end in a comment.
-    body = f"(\n{_one_select(db, manifest)}\n)"
+    body = f"(\n{body}\n)"
     types = _result_types(db, manifest, f"WITH {head}\nSELECT * FROM {body}")
     known = f"SELECT {quote(pkey)} FROM main.{quote(manifest.entity_table)}"
     known += _where_upto(db, manifest.entity_table, test_time)

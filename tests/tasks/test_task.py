@@ -84,6 +84,20 @@ def test_the_label_sql_runs_as_it_is(shop: Database):
     assert shop.arrow(task.label_sql("val")).num_rows == len(task.labels("val"))
 
 
+def test_names_that_need_quotes(shop_frames: dict[str, pd.DataFrame]):
+    renamed = {"customers": 'the "best" customers', "orders": "Order by", "products": "timestamp"}
+    db = connect({renamed.get(name, name): frame for name, frame in shop_frames.items()})
+    sql = CHURN["sql"].replace("JOIN orders", 'JOIN "order BY"')
+    sql = sql.replace("JOIN customers", 'JOIN "the ""best"" customers"')
+    task = ask(db, CHURN, sql=sql, entity_table=renamed["customers"])
+    plain = ask(connect(shop_frames), CHURN)
+    for split in ("train", "val"):
+        pd.testing.assert_frame_equal(task.labels(split), plain.labels(split))
+        text = task.label_sql(split)
+        assert ('"Order by" AS NOT MATERIALIZED' in text, '"timestamp" AS' in text) == (True, False)
+        assert '"the ""best"" customers" AS NOT MATERIALIZED' in text  # cut at the test time like any other
+
+
 def test_cut_names_the_newest_row_that_may_be_seen(shop: Database):
     task = ask(shop, CHURN)
     assert [task.cut(split, "rolling") for split in ("train", "val", "test")] == [None] * 3
