@@ -69,6 +69,7 @@ def read_graph(graph: HeteroData) -> GraphArrays:
     Raises:
         UsageError: If an array is missing, has another dtype or length, points outside its table, or is not sorted.
     """
+    device = _one_device(graph)
     names = sorted(graph.node_types)
     nodes = tuple(_read_nodes(graph, name) for name in names)
     position = {name: i for i, name in enumerate(names)}
@@ -78,12 +79,22 @@ def read_graph(graph: HeteroData) -> GraphArrays:
             if name not in position:
                 raise UsageError(f"edge type {edge_type} names '{name}', which is not a node type of the graph.")
         edges.append(_read_edges(graph, edge_type, nodes, position))
-    tensors = [n.time for n in nodes if n.time is not None] + [e.neighbor for e in edges]
-    devices = {t.device for t in tensors}
+    return GraphArrays(nodes, tuple(edges), device)
+
+
+def edge_type_name(edge_type: object) -> str:
+    """An edge type as messages write it: ``orders, customer_id, customers``."""
+    return ", ".join(map(str, edge_type)) if isinstance(edge_type, tuple) else str(edge_type)
+
+
+def _one_device(graph: HeteroData) -> torch.device:
+    stores = [*graph.node_stores, *graph.edge_stores]
+    tensors = [store[name] for store in stores for name in ("time", "rowptr", "col", "index") if name in store]
+    devices = {tensor.device for tensor in tensors if isinstance(tensor, Tensor)}
     if len(devices) > 1:
         found = ", ".join(sorted(map(str, devices)))
         raise UsageError(f"the graph lies on several devices ({found}). Move it as a whole: graph.to(…).")
-    return GraphArrays(nodes, tuple(edges), devices.pop() if devices else torch.device("cpu"))
+    return devices.pop() if devices else torch.device("cpu")
 
 
 def _read_nodes(graph: HeteroData, name: NodeType) -> NodeArrays:

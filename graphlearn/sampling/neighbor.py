@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from graphlearn.errors import UsageError, first_three, unknown_name
-from graphlearn.sampling.arrays import Sampled, read_graph
+from graphlearn.sampling.arrays import Sampled, edge_type_name, read_graph
 from graphlearn.sampling.native_backend import NativeBackend, native_available
 from graphlearn.sampling.random import draw_base
 from graphlearn.sampling.torch_backend import TorchBackend
@@ -81,9 +81,10 @@ class TemporalNeighborSampler:
             raise UsageError(f"'window' must be > 0 microseconds, got {window}. Leave it out for no limit.")
         self.strategy, self.window, self.disjoint = strategy, window, disjoint
         self._graph = read_graph(graph)
+        self.node_types = [nodes.name for nodes in self._graph.nodes]
+        self.edge_types = [edges.edge_type for edges in self._graph.edges]
         self._type_number = {nodes.name: i for i, nodes in enumerate(self._graph.nodes)}
-        edge_types = [edges.edge_type for edges in self._graph.edges]
-        self.num_hops, self._fan_out = _read_fan_out(num_neighbors, edge_types)
+        self.num_hops, self._fan_out = _read_fan_out(num_neighbors, self.edge_types)
         self.backend, self._backend = self._choose(backend)
 
     def sample(
@@ -187,10 +188,9 @@ class TemporalNeighborSampler:
 def _read_fan_out(num_neighbors: FanOut, edge_types: list[EdgeType]) -> tuple[int, list[list[int]]]:
     """The number of hops, and the fan-outs per edge type and hop."""
     if isinstance(num_neighbors, dict):
-        known = {str(edge_type) for edge_type in edge_types}
         for edge_type in num_neighbors:
-            if str(edge_type) not in known:
-                raise unknown_name("edge type", str(edge_type), known)
+            if edge_type not in edge_types:
+                raise unknown_name("edge type", edge_type_name(edge_type), map(edge_type_name, edge_types))
         lengths = {len(hops) for hops in num_neighbors.values()}
         if len(lengths) > 1:
             short, long = min(num_neighbors.items(), key=_hops), max(num_neighbors.items(), key=_hops)

@@ -162,3 +162,29 @@ def add_foreign_key(graph: HeteroData, child: str, name: str, parent: str, draw:
     edges.rowptr = torch.tensor([0] + [len(rows) for rows in lists]).cumsum(0)
     edges.col = torch.tensor([row for rows in lists for row in rows], dtype=dtype)
     graph[parent, f"rev_{name}", child].index = torch.tensor(index, dtype=dtype)
+
+
+def without_rows_after(graph: HeteroData, time: int) -> HeteroData:
+    """The graph as it was at ``time``: later rows, and what points to or from them, are not there yet."""
+    past = HeteroData()
+    for table in graph.node_types:
+        store = graph[table]
+        past[table].num_nodes = store.num_nodes
+        if "time" in store:
+            keep = store.num_undated + int((store.time[store.num_undated :] <= time).sum())
+            past[table].num_nodes, past[table].num_undated, past[table].time = (
+                keep,
+                store.num_undated,
+                store.time[:keep],
+            )
+    for src, name, dst in graph.edge_types:
+        edges, num_src, num_dst = graph[src, name, dst], past[src].num_nodes, past[dst].num_nodes
+        if "index" in edges:
+            index = edges.index[:num_dst]
+            past[src, name, dst].index = torch.where(index < num_src, index, -1)
+        else:
+            lists = [edges.col[edges.rowptr[i] : edges.rowptr[i + 1]] for i in range(num_dst)]
+            lists = [rows[rows < num_src] for rows in lists]
+            past[src, name, dst].rowptr = torch.tensor([0] + [len(rows) for rows in lists]).cumsum(0)
+            past[src, name, dst].col = torch.cat([edges.col[:0], *lists])
+    return past
