@@ -132,7 +132,7 @@ def _time_tests(table: Table, now_us: int) -> Iterator[_Test]:
 
     def test(level: str, what: str, advice: str, condition: str) -> _Test:
         finding = Finding(level, table.name, column, what, advice=advice)
-        return _Test(finding, f"count(*) FILTER ({condition})", _first(f"CAST({value} AS VARCHAR)", condition))
+        return _Test(finding, f"count(*) FILTER ({condition})", _first(value, condition))
 
     rule = {"drop": "They are left out", "keep": "They are visible always"}[table.null_time]
     yield test(
@@ -193,7 +193,7 @@ def _column_tests(table: Table) -> Iterator[_Test]:
                 advice="The column says nothing; set its stype to null to leave it out.",
             )  # fmt: skip
             same = f"count({value}) = count(*) AND count(*) > 1 AND min({value}) = max({value})"
-            yield _Test(finding, f"CASE WHEN {same} THEN count(*) ELSE 0 END", f"min(CAST({value} AS VARCHAR), 1)")
+            yield _Test(finding, f"CASE WHEN {same} THEN count(*) ELSE 0 END", f"[CAST(any_value({value}) AS VARCHAR)]")
 
 
 def _duplicates(db: Database, table: Table) -> Iterator[Finding]:
@@ -201,8 +201,8 @@ def _duplicates(db: Database, table: Table) -> Iterator[Finding]:
         return
     given = " AND ".join(f"{quote(column)} IS NOT NULL" for column in table.pkey)
     count, values, first = db.rows(
-        f"SELECT coalesce(sum(n), 0), count(*), min(key, 3) FROM (SELECT {_shown(table.pkey)} AS key, count(*) AS n "
-        f"FROM {quote(table.name)} WHERE {given} GROUP BY {quote_all(table.pkey)} HAVING n > 1)"
+        f"SELECT coalesce(sum(n), 0), count(*), {_first('key')} FROM (SELECT {_shown(table.pkey)} AS key, "
+        f"count(*) AS n FROM {quote(table.name)} WHERE {given} GROUP BY {quote_all(table.pkey)} HAVING n > 1)"
     )[0]
     if count:
         what = f"{int(count):,} rows share {int(values):,} values of the primary key"
@@ -235,7 +235,7 @@ def _dangling(db: Database, table: Table, key: ForeignKey) -> Iterator[Finding]:
     match = " AND ".join(f"b.{quote(k)} = a.{quote(c)}" for c, k in zip(key.columns, target, strict=True))
     missing = f"NOT EXISTS (SELECT 1 FROM {quote(key.table)} AS b WHERE {match})"
     values, count, first = db.rows(
-        f"SELECT count(*), count(*) FILTER (missing), min(key, 3) FILTER (missing) FROM "
+        f"SELECT count(*), count(*) FILTER (missing), {_first('key', 'missing')} FROM "
         f"(SELECT {_shown(key.columns)} AS key, {missing} AS missing FROM {quote(table.name)} AS a WHERE {given})"
     )[0]
     if count:
@@ -279,8 +279,9 @@ def _mixed_zones(db: Database) -> Iterator[Finding]:
         )
 
 
-def _first(value: str, condition: str) -> str:
-    return f"min({value}, 3) FILTER ({condition})"
+def _first(value: str, condition: str = "true") -> str:
+    """SQL for the three least values as texts."""
+    return f"CAST(min({value}, 3) FILTER ({condition}) AS VARCHAR[])"
 
 
 def _shown(columns: tuple[str, ...] | list[str], *, quoted: bool = False) -> str:

@@ -68,12 +68,10 @@ def save_manifest(schema: Schema, path: str | Path) -> Path:
     path = Path(path).expanduser()
     text = yaml.dump(manifest_dict(schema), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096)
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            file.write(text)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as aside:
+            made = Path(aside) / path.name
+            made.write_text(text, encoding="utf-8")
+            os.replace(made, path)
     except OSError as error:
         raise StorageError(f"the manifest {path} cannot be written: {error.strerror}.") from error
     return path

@@ -101,8 +101,8 @@ def is_code_name(column: str) -> bool:
 
 
 def is_line_name(column: str) -> bool:
-    """Whether a name is that of a number within a parent: ``line``, ``line_no``, ``seq``."""
-    found = [word for word in words(column) if word not in CODE_WORDS | KEY_WORDS]
+    """Whether a name is that of a number within a parent: ``line``, ``line_no``, ``seq``, ``no``; not ``item_id``."""
+    found = [word for word in words(column) if word not in CODE_WORDS]
     return (not found and is_code_name(column)) or (bool(found) and found[-1] in LINE_WORDS)
 
 

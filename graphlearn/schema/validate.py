@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphlearn.database.source import Source
 from graphlearn.database.sql import is_time
 from graphlearn.errors import SchemaError, unknown_name
+from graphlearn.schema.profile import is_number
 from graphlearn.schema.schema import KNOWN_SINCE, NULL_TIMES, ON_MISSING, STYPES, ForeignKey, Schema, Table
 
 
@@ -51,6 +52,8 @@ def check_against(schema: Schema, source: Source) -> None:
         for column in [*named, *([] if table.time_col is None else [table.time_col])]:
             if column not in columns:
                 raise unknown_name(f"column of table '{table.name}'", column, columns)
+        for key in table.fkeys:
+            _check_types(source, table, key, schema.tables[key.table])
         if table.time_col is not None:
             dtype = columns[table.time_col]
             if not is_time(dtype) and dtype != "VARCHAR":
@@ -58,6 +61,18 @@ def check_against(schema: Schema, source: Source) -> None:
                     f"{table.name}.{table.time_col} is the time column, but its type {dtype} is not a point in time: "
                     f"give a TIMESTAMP, DATE or ISO 8601 text (for seconds since 1970, a view with to_timestamp())."
                 )
+
+
+def _check_types(source: Source, table: Table, key: ForeignKey, target: Table) -> None:
+    for column, pkey in zip(key.columns, target.pkey, strict=True):
+        own, other = source.columns(table.name)[column], source.columns(target.name).get(pkey, "")
+        alike = own == other or (is_number(own) and is_number(other)) or (is_time(own) and is_time(other))
+        # A name that does not exist is reported for the table that should have it.
+        if other and not alike:
+            raise SchemaError(
+                f"{table.name}.{column} ({own}) -> {target.name}.{pkey} ({other}): the types cannot be compared. Name "
+                f"the column that these values refer to as the primary key, or remove this foreign key."
+            )
 
 
 def _check_fkey(schema: Schema, table: Table, key: ForeignKey) -> None:
