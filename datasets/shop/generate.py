@@ -18,8 +18,6 @@ all its buyers reveal that. Every block draws from its own random stream and rea
 begins with the shorter one. One file, although long, because it is loaded by its path.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 from collections.abc import Mapping, Sequence
@@ -48,14 +46,14 @@ DAYS = (TEST + 1) * BLOCK + 1  # the day after the test window shows that the wi
 # Everything that decides when a customer comes back.
 HALF_LIFE = {"goodwill": 60.0, "interest": 15.0, "trouble": 75.0}  # days
 TOP, MIDDLE, SLOPE = 3.0, 2.6, 1.1
-ORDER_GOODWILL, ITEM_GOODWILL, DEFECT_COST, DISCOUNT_COST = 0.2, 0.5, 4.0, 1.5
+ORDER_GOODWILL, ITEM_GOODWILL, DEFECT_COST, DISCOUNT_COST = 0.15, 0.5, 2.5, 1.5
 PAGE_INTEREST = 0.12
 WELCOME, WELCOME_DAYS = 2.0, 40.0
-CHANNELS = {"search": 0.0, "social": -0.2, "friend": 0.25, "affiliate": -0.25, "newspaper": 0.1}
-NEWSLETTER, AGE = 0.12, 0.08  # AGE: per 15 years older than the mean
+CHANNELS = {"search": 0.0, "social": -0.12, "friend": 0.15, "affiliate": -0.15, "newspaper": 0.06}
+NEWSLETTER, AGE = 0.08, 0.06  # AGE: per 15 years older than the mean
 REASONS = {"defective": 1.9, "not as described": 1.6, "arrived late": 1.6, "wrong size": 0.15, "changed mind": 0.15}
 NO_REASON = 0.9  # trouble of a return whose reason is not given
-DRIFT = 0.2  # share of customers who find a new favourite department in a block: nobody is loyal for ever
+DRIFT = 0.25  # share of customers who find a new favourite department in a block: nobody is loyal for ever
 
 DEVICES = ["phone", "desktop", "tablet"]
 PAYMENTS = ["card", "wallet", "invoice", "bank transfer"]
@@ -293,7 +291,7 @@ def _orders(people: Columns, expected: Array, clock: _Clock, rng: np.random.Gene
     }
 
 
-def _items(orders: Columns, people: Columns, shelf: _Shelf, clock: _Clock, rng: np.random.Generator) -> Columns:
+def _items(orders: Columns, people: Columns, shelf: "_Shelf", clock: _Clock, rng: np.random.Generator) -> Columns:
     """One to six items an order, mostly from the customer's two favourite departments."""
     order = np.repeat(np.arange(len(orders["time"])), np.minimum(1 + rng.poisson(0.9, len(orders["time"])), 6))
     time, who = orders["time"][order], orders["customer"][order]
@@ -320,7 +318,7 @@ def _items(orders: Columns, people: Columns, shelf: _Shelf, clock: _Clock, rng: 
     }
 
 
-def _returns(orders: Columns, items: Columns, shelf: _Shelf, rng: np.random.Generator) -> Columns:
+def _returns(orders: Columns, items: Columns, shelf: "_Shelf", rng: np.random.Generator) -> Columns:
     """Items that come back 3 to 25 days later: defective, late, or just not wanted."""
     size, order, product = len(items["time"]), items["order"], items["product"]
     defect, late, mind = shelf.rows["defect"][product], 0.5 * orders["late"][order], shelf.mind[items["department"]]
