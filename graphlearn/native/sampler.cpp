@@ -243,7 +243,7 @@ class TemporalSampler {
             const int64_t offset = nodes.id.size();
             s.distinct.reserve(tables_[t].num_nodes);
             s.distinct.mark(s.picked.data(), s.picked.size());
-            const int64_t size = s.distinct.emit(nodes.id.grow(s.picked.size()));
+            const int64_t size = s.distinct.emit(nodes.id.grow(s.picked.size() + Distinct::kSlack));
             nodes.id.shrink(offset + size);
             std::fill_n(nodes.seed.grow(size), size, int64_t{0});
             if (uniform_) {
@@ -280,7 +280,7 @@ class TemporalSampler {
             for (size_t e = 0; e < num_relations; ++e) s.level_size[relations_[e].src].back() += s.edge_count[e].back();
         }
         std::vector<int64_t> num_nodes(num_types), num_edges(num_relations);
-        int64_t capacity = 0;
+        int64_t capacity = Distinct::kSlack;
         for (size_t t = 0; t < num_types; ++t) {
             num_nodes[t] = sum(s.level_size[t]);
             lengths.insert(lengths.end(), 3, num_nodes[t]);

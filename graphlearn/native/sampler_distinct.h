@@ -13,6 +13,8 @@ namespace graphlearn {
 
 class Distinct {
   public:
+    static constexpr int64_t kSlack = 4;
+
     // Makes room for ids below `num_rows`. Costs nothing once the largest table was seen.
     void reserve(int64_t num_rows) {
         const size_t words = static_cast<size_t>(num_rows / 64 + 1);
@@ -31,15 +33,21 @@ class Distinct {
         }
     }
 
-    // Writes the marked ids to `rows`, returns their number, and prepares `places`.
+    // Writes the marked ids to `rows`, which has room for kSlack more, returns their number, and prepares `places`.
     int64_t emit(int64_t* rows) {
         int64_t count = 0;
         for (size_t u = 0; u < used_.size(); ++u) {
             for (uint64_t words = used_[u]; words != 0; words &= words - 1) {
                 const size_t word = u * 64 + static_cast<size_t>(__builtin_ctzll(words));
                 before_[word] = static_cast<uint32_t>(count);
-                for (uint64_t bits = bits_[word]; bits != 0; bits &= bits - 1)
-                    rows[count++] = static_cast<int64_t>(word * 64) + __builtin_ctzll(bits);
+                // Always kSlack at a time: most words hold fewer ids, and how many is not for the processor to guess.
+                uint64_t bits = bits_[word];
+                int64_t* out = rows + count;
+                count += count_bits(bits);
+                do {
+                    for (int64_t i = 0; i < kSlack; ++i, bits &= bits - 1)
+                        *out++ = static_cast<int64_t>(word * 64) + __builtin_ctzll(bits | uint64_t{1} << 63);
+                } while (bits != 0);
             }
         }
         return count;
@@ -53,13 +61,7 @@ class Distinct {
             return;
         }
 #endif
-        for (int64_t i = 0; i < count; ++i) {
-            uint64_t x = bits_before(ids[i]);
-            x -= (x >> 1) & 0x5555555555555555;
-            x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
-            x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F;
-            out[i] = offset + before(ids[i]) + static_cast<int64_t>((x * 0x0101010101010101) >> 56);
-        }
+        for (int64_t i = 0; i < count; ++i) out[i] = offset + before(ids[i]) + count_bits(bits_before(ids[i]));
     }
 
     void clear() {
@@ -85,6 +87,13 @@ class Distinct {
     // The bits of the rows before `id` in its word.
     uint64_t bits_before(int64_t id) const {
         return bits_[static_cast<uint64_t>(id) >> 6] & ((uint64_t{1} << (id & 63)) - 1);
+    }
+
+    static int64_t count_bits(uint64_t x) {
+        x -= (x >> 1) & 0x5555555555555555;
+        x = (x & 0x3333333333333333) + ((x >> 2) & 0x3333333333333333);
+        x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0F;
+        return static_cast<int64_t>((x * 0x0101010101010101) >> 56);
     }
 
     std::vector<uint64_t> bits_, used_;
