@@ -63,12 +63,12 @@ def summary(task: Task, split: str, labels: pd.DataFrame) -> str:
     return "\n".join([f"labels   {task.name}, {split}: {len(labels):,} ({shape}), {span}", *task.notes])
 
 
-def check_out(out: Path, force: bool) -> None:
+def check_out(out: Path, force: bool, *, option: str = "--out") -> None:
     """Refuses a file that cannot be meant, before any work is done."""
     if out.suffix not in (".csv", ".parquet"):
-        raise UsageError(f"--out: '{out}' must end in .csv or .parquet.")
+        raise UsageError(f"{option}: '{out}' must end in .csv or .parquet.")
     if out.exists() and not force:
-        raise UsageError(f"--out: '{out}' exists. Name another file, or add --force to replace it.")
+        raise UsageError(f"{option}: '{out}' exists. Name another file, or add --force to replace it.")
 
 
 def write_table(table: pd.DataFrame, out: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from graphlearn.errors import UsageError
-from graphlearn.predict import load_run
+from graphlearn.predict import load
 from graphlearn.predict.submit import write_submission
 
 
@@ -25,7 +25,7 @@ def submit(
     import json
 
     for path in runs:
-        run = load_run(path)
+        run = load(path)
         db = run.task.db
         if db is None:
             raise UsageError(f"{path}: the source of this run is not at hand, so its test rows are not known.")

@@ -14,13 +14,15 @@ from torch_geometric.data import HeteroData
 
 from graphlearn.database.sql import literal, quote, time_us
 from graphlearn.database.stream import stream, temporary_table
-from graphlearn.errors import SchemaError, UsageError, first_three, unknown_name
+from graphlearn.errors import SchemaError, first_three, unknown_name
 from graphlearn.graph.rows import RowWriter, feature_sql
 from graphlearn.graph.statistics import Statistics, fit_statistics
 from graphlearn.graph.text import TextEncoder
 from graphlearn.ops.index import index_to_csr
 from graphlearn.schema.connect import Database
 from graphlearn.schema.schema import ForeignKey, Table
+from graphlearn.tasks.times import TimeLike
+from graphlearn.tasks.times import time_us as as_us
 from graphlearn.typing import EdgeType
 
 Progress = Callable[[str, int, int], None]
@@ -29,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 def build_graph(
     db: Database,
     *,
-    fit_until: int | str | None = None,
+    fit_until: TimeLike | None = None,
     statistics: Statistics | None = None,
     hidden: Iterable[tuple[str, str]] = (),
     text_encoder: TextEncoder | None = None,
@@ -73,7 +75,8 @@ def build_graph(
     for table, column in hidden:
         schema[table].column(column)
     if statistics is None:
-        statistics = fit_statistics(db, fit_until=to_us(fit_until), hidden=hidden)
+        until = None if fit_until is None else as_us(fit_until, "fit_until")
+        statistics = fit_statistics(db, fit_until=until, hidden=hidden)
     graph = HeteroData()
     with ExitStack() as stack:
         maps = {
@@ -88,20 +91,6 @@ def build_graph(
             _add_edges(graph, table, key, edge_index)
     graph.fit_until = statistics.fit_until
     return graph
-
-
-def to_us(time: int | str | None) -> int | None:
-    """A time as microseconds UTC: an integer as it is, text as an ISO date or time (UTC unless it says otherwise)."""
-    if time is None or isinstance(time, int):
-        return time
-    import pandas as pd
-
-    try:
-        stamp = pd.Timestamp(time)
-    except ValueError as error:
-        raise UsageError(f"'{time}' is not a date or time. Write it as 2024-01-31 or 2024-01-31T12:00:00.") from error
-    stamp = stamp.tz_convert("UTC").tz_localize(None) if stamp.tzinfo is not None else stamp
-    return int(stamp.as_unit("us").value)
 
 
 def node_index(graph: HeteroData, table: str, keys: pa.Array | Iterable[object]) -> Tensor:

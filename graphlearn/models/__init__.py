@@ -1,1 +1,5 @@
-"""."""
+"""Whole models: encoder, layers and head, from a schema and a frozen config."""
+
+from graphlearn.models.rdl import ModelConfig, RelationalModel
+
+__all__ = ["ModelConfig", "RelationalModel"]

@@ -106,7 +106,7 @@ class RelationalModel(Module):
         """The head's output for each seed.
 
         Args:
-            batch: From the sampler.
+            batch: From the sampler, with ``seed_known`` bool ``[B]``: whether the seed's own row may be seen.
             rows: Per table the distinct rows of the batch, in the order of ``batch[table].rows``.
             times: Per table with a time column the time of each distinct row, int64 microseconds.
 
@@ -119,18 +119,22 @@ class RelationalModel(Module):
         depth = len(self.convs)
         levels = {name: batch[name].num_sampled_nodes for name in x}
         h = {name: x[name][inverse[name][: sum(levels[name][:depth])]] for name in x}
-        h = self._with_staleness(batch, h)
+        size = len(batch.seed_time)
+        stale = self.stale(self.age(batch.seed_time - batch.input_time))
+        seeds = h[batch.seed_type]
+        h[batch.seed_type] = torch.cat([seeds[:size] + stale, seeds[size:]])
         for layer, conv in enumerate(self.convs):
             keep = depth - layer  # destinations: levels 0 .. keep - 1
             csr = {}
             for edge_type in self.edge_types:
-                size = sum(levels[edge_type[2]][:keep])
-                rowptr = batch[edge_type].rowptr[: size + 1]
+                rowptr = batch[edge_type].rowptr[: sum(levels[edge_type[2]][:keep]) + 1]
                 col = batch[edge_type].col[: sum(batch[edge_type].num_sampled_edges[:keep])]
                 csr[edge_type] = (rowptr, inverse[edge_type[0]][col] if layer == 0 else col, col)
             own = {name: value[: sum(levels[name][:keep])] for name, value in h.items()}
             h = conv(x if layer == 0 else h, age, own, csr)
-        return self.head(h[batch.seed_type][: len(batch.seed_time)])
+        # Of a seed whose row is newer than what it may see, nothing is known but that.
+        known = batch.seed_known.unsqueeze(-1)
+        return self.head(torch.where(known, h[batch.seed_type][:size], self.unseen + stale))
 
     def _ages(self, batch: HeteroData, name: NodeType, time: Tensor | None) -> Tensor:
         store = batch[name]
@@ -138,13 +142,6 @@ class RelationalModel(Module):
             return self.age.rate.new_zeros(store.inverse.size(0), self.age.out_channels)
         # A seed may be newer than what it is allowed to see; its own age is then 0, not negative.
         return self.age((batch.seed_time[store.batch] - time[store.inverse]).clamp_min(0))
-
-    def _with_staleness(self, batch: HeteroData, h: dict[NodeType, Tensor]) -> dict[NodeType, Tensor]:
-        stale = self.stale(self.age(batch.seed_time - batch.input_time))
-        seeds = h[batch.seed_type]
-        size = stale.size(0)
-        own = torch.where(batch.seed_known.unsqueeze(-1), seeds[:size], self.unseen) if "seed_known" in batch else seeds[:size]
-        return {**h, batch.seed_type: torch.cat([own + stale, seeds[size:]])}
 
 
 def _edge_types(schema: Schema) -> list[EdgeType]:

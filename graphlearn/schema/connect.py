@@ -28,6 +28,17 @@ class Database(Source):
         )
         self.schema = schema
 
+    def with_schema(self, schema: Schema) -> Database:
+        """The same source, on the same connection, read with another schema.
+
+        Raises:
+            SchemaError: If the schema contradicts the source.
+            UnknownNameError: If it names a table or column that the source does not have.
+        """
+        understood = complete_schema(self, schema)
+        add_derived_times(self, understood)
+        return Database(self, understood)
+
 
 def connect(
     source: str | Path | Mapping[str, object],

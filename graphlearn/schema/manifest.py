@@ -48,13 +48,18 @@ def load_manifest(path: str | Path) -> Schema:
         raise SourceError(f"the manifest {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} is not readable as YAML: {' '.join(str(error).split())}.") from error
+    return schema_from_dict(content, str(path), name=path.parent.resolve().name)
+
+
+def schema_from_dict(content: object, where: str, *, name: str = "") -> Schema:
+    """The schema that :func:`manifest_dict` wrote; ``where`` is named in errors, ``name`` used if there is none."""
     if not isinstance(content, dict) or not isinstance(content.get("tables"), dict) or not content["tables"]:
-        raise SchemaError(f"{path} lists no tables: it needs a mapping 'tables:' from names to keys.")
-    tables = {_text(name, f"{path}: tables"): spec for name, spec in content["tables"].items()}
+        raise SchemaError(f"{where} lists no tables: it needs a mapping 'tables:' from names to keys.")
+    tables = {_text(table, f"{where}: tables"): spec for table, spec in content["tables"].items()}
     referred = {target for spec in tables.values() for target in _targets(spec)}
     schema = Schema(
-        name=str(content.get("name") or path.parent.resolve().name),
-        tables={name: _read_table(name, spec, f"{path}: {name}", name in referred) for name, spec in tables.items()},
+        name=str(content.get("name") or name),
+        tables={table: _read_table(table, spec, f"{where}: {table}", table in referred) for table, spec in tables.items()},
         val_timestamp=_timestamp(content.get("val_timestamp")),
         test_timestamp=_timestamp(content.get("test_timestamp")),
         description=content.get("description"),

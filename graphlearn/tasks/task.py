@@ -226,6 +226,11 @@ class Task:
     def __repr__(self) -> str:
         return f"Task({self.name!r}, {self.task_type}, {self.entity_table}.{self.pkey_col} -> {self.target_col})"
 
+    @property
+    def labels_given(self) -> bool:
+        """Whether the labels were given as a table, so that only this object has them."""
+        return self._given is not None
+
     def labels(self, split: str) -> pd.DataFrame:
         """The labels of ``train``, ``val`` or ``test``: columns pkey, seed_time (UTC, without an offset), label.
 

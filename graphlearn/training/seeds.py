@@ -24,6 +24,7 @@ class Seeds:
         seed_time: When the prediction is for, int64 ``[N]`` microseconds UTC.
         input_time: The newest row time that each may see, ``<= seed_time``.
         label: As :class:`~graphlearn.nn.head.node.NodeHead` takes it, or None.
+        own_row: Whether a seed sees its own row even if that is newer than ``input_time``: the row to complete.
     """
 
     node_type: str
@@ -31,6 +32,7 @@ class Seeds:
     seed_time: Tensor
     input_time: Tensor
     label: Tensor | None = None
+    own_row: bool = False
 
     def __len__(self) -> int:
         return self.index.numel()
@@ -48,8 +50,13 @@ class Seeds:
 
     def take(self, order: Tensor) -> Seeds:
         """The seeds at the positions ``order``."""
-        label = None if self.label is None else self.label[order]
-        return Seeds(self.node_type, self.index[order], self.seed_time[order], self.input_time[order], label)
+        return replace(
+            self,
+            index=self.index[order],
+            seed_time=self.seed_time[order],
+            input_time=self.input_time[order],
+            label=None if self.label is None else self.label[order],
+        )
 
 
 def make_seeds(graph: HeteroData, task: Task, keys: pa.Array, seed_time: Tensor, cut: int | None) -> Seeds:
@@ -67,12 +74,17 @@ def make_seeds(graph: HeteroData, task: Task, keys: pa.Array, seed_time: Tensor,
             f"(first: {', '.join(map(str, missing))}). Load those rows, or leave the keys out."
         )
     input_time = seed_time if cut is None else seed_time.clamp_max(cut)
-    return Seeds(task.entity_table, index, seed_time, input_time)
+    return Seeds(task.entity_table, index, seed_time, input_time, own_row=task.kind == "autocomplete")
 
 
-def split_seeds(graph: HeteroData, task: Task, split: str, regime: str) -> Seeds:
-    """The labelled seeds of a split under a regime; train rows see everything up to their own time."""
-    table = task.label_table(split)
+def split_seeds(
+    graph: HeteroData, task: Task, split: str, regime: str, *, labels: pa.Table | None = None
+) -> Seeds:
+    """The labelled seeds of a split under a regime; train rows see everything up to their own time.
+
+    ``labels`` is the split's label table, if it is already at hand.
+    """
+    table = task.label_table(split) if labels is None else labels
     values, _ = task.encode(table)
     time = torch.from_numpy(table["seed_time"].to_numpy().copy())
     cut = None if split == "train" else task.cut(split, regime)

@@ -1,0 +1,49 @@
+"""``graphlearn evaluate``: a run next to the baselines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from graphlearn.predict import load
+from graphlearn.schema import connect
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="[SOURCE]", help="The database; by default that of the training.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="train, val or test.")] = "test",
+    regime: Annotated[
+        str | None, typer.Option(metavar="R", help="frozen or rolling; by default that of the training.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each model.")] = False,
+) -> None:
+    """Print the metrics of a run, with intervals, next to the baselines."""
+    loaded = load(run, device=device)
+    db = None if source is None else connect(source, schema=loaded.schema)
+    table = loaded.compare(split, db, regime=regime)
+    if as_json:
+        typer.echo(table.to_json(orient="records", lines=True), nl=False)
+        return
+    first = table.columns[1]
+    typer.echo(f"{loaded.task.name}, {split}, regime {table['regime'][0]}: {table.attrs['rows']:,} rows; [95 % interval]")
+    typer.echo(as_text(table, first))
+
+
+def as_text(table: pd.DataFrame, first: str) -> str:
+    """The table with the interval beside the first metric."""
+    shown = table.drop(columns=["low", "high", "regime"]).map(lambda v: f"{v:.4f}" if isinstance(v, float) else v)
+    shown[first] = [
+        f"{value} [{low:.4f}, {high:.4f}]"
+        for value, low, high in zip(shown[first], table["low"], table["high"], strict=True)
+    ]
+    width = shown["model"].str.len().max()
+    shown["model"] = shown["model"].str.ljust(width)
+    return shown.to_string(index=False)

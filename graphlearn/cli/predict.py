@@ -1,0 +1,54 @@
+"""``graphlearn predict``: from a run and a source to a table of predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphlearn.cli.label import check_out, write_table
+from graphlearn.predict import load
+from graphlearn.schema import connect
+from graphlearn.training.progress import ProgressBar
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="[SOURCE]", help="The database; by default that of the training.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The time to predict for; by default the newest in the source.")
+    ] = None,
+    entity: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="A primary key to predict for; repeat it for several.")
+    ] = None,
+    entities: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with one primary key a line to predict for.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file instead of printing.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each row.")] = False,
+) -> None:
+    """Print or save the predictions of a run for a source at a time."""
+    if to is not None:
+        check_out(to, force, option="--to")
+    loaded = load(run, device=device)
+    db = None if source is None else connect(source, schema=loaded.schema)
+    keys = list(entity or []) + (entities.read_text(encoding="utf-8").split("\n") if entities else [])
+    keys = [key.strip() for key in keys if key.strip()]
+    with ProgressBar(1, shown=to is not None) as bar:
+        table = loaded.predict(
+            db, at=at, entities=keys or None, progress=lambda done, total: bar.show(done / total, "predict")
+        )
+    if to is not None:
+        write_table(table, to)
+        typer.echo(f"wrote  {to}  {len(table):,} predictions", err=True)
+    elif as_json:
+        typer.echo(table.to_json(orient="records", lines=True, date_format="iso", date_unit="us"), nl=False)
+    else:
+        typer.echo(table.to_csv(index=False), nl=False)

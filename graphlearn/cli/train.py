@@ -1,0 +1,91 @@
+"""``graphlearn train``: from a source and a task to a run folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from graphlearn.predict import train as train_run
+from graphlearn.predict.train import Prepared
+from graphlearn.schema import connect
+from graphlearn.tasks import Task
+from graphlearn.tasks.metrics import primary_metric
+from graphlearn.tasks.times import time_text
+
+
+def train(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A database, a folder of tables or a RelBench folder.")
+    ],
+    task: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
+    model: Annotated[str, typer.Option(metavar="M", help="The kind of model: gnn.")] = "gnn",
+    regime: Annotated[str, typer.Option(metavar="R", help="frozen or rolling.")] = "frozen",
+    seed: Annotated[int, typer.Option(metavar="S", min=0, help="Seed of everything that is drawn.")] = 0,
+    device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
+    max_minutes: Annotated[
+        float | None, typer.Option(metavar="T", min=0, help="Time after which no new epoch begins.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace RUN if it is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train a model on a source and a task, and write a run folder."""
+    db = connect(source)
+    asked = Task(db, task)
+    metric, _ = primary_metric(str(asked.task_type.value))
+
+    def on_start(prepared: Prepared) -> None:
+        typer.echo(_start(asked, prepared, device, seed, regime), err=True)
+
+    def on_epoch(record: dict[str, Any]) -> None:
+        typer.echo(
+            f"epoch  {record['epoch']:>2}/{record['epochs']}   loss {record['loss']:.4f}   "
+            f"val {metric} {record[f'val_{metric}']:.4f}   {record['seconds']:.1f} s",
+            err=True,
+        )
+
+    run = train_run(
+        db,
+        asked,
+        out=out,
+        model=model,
+        regime=regime,
+        seed=seed,
+        device=device,
+        max_minutes=max_minutes,
+        resume=resume,
+        force=force,
+        on_start=on_start,
+        on_epoch=on_epoch,
+    )
+    found = run.meta["metrics"]
+    if as_json:
+        typer.echo(json.dumps({"run": str(out), "task": asked.name, "regime": regime, "seed": seed, **found}))
+        return
+    typer.echo(f"best   epoch {found['best_epoch']}, val {metric} {found['val']:.4f}, {regime}; test was not read")
+    typer.echo(f"wrote  {out}        next: graphlearn evaluate {out} {source}")
+
+
+def _start(task: Task, prepared: Prepared, device: str, seed: int, regime: str) -> str:
+    graph, train, val = prepared.graph, prepared.train, prepared.val
+    edges = sum(store.col.numel() for store in graph.edge_stores if "col" in store)
+    parameters = sum(p.numel() for p in prepared.model.parameters())
+    sizes = prepared.model.config
+    lines = [
+        f"labels   {task.name}: train {len(train):,} | val {len(val):,} from {time_text(task.val_time)}",
+        *task.notes,
+        f"graph    {graph.num_nodes:,} nodes of {len(graph.node_types)} types, {edges:,} edges of "
+        f"{len(graph.edge_types) // 2} foreign keys, statistics fitted on rows until {time_text(task.val_time)}",
+        f"model    temporal sage, {len(sizes.num_neighbors)} layers, {sizes.channels} channels, {parameters:,} "
+        f"parameters; {device}, seed {seed}, {regime}",
+    ]
+    if prepared.longest_age:
+        days = prepared.longest_age / 86_400_000_000
+        lines.append(f"ages     train rows see the database as it was up to {days:,.0f} days before, as test rows will")
+    if prepared.state is not None:
+        lines.append(f"resume   after epoch {prepared.state.epoch}")
+    return "\n".join(lines)

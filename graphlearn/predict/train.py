@@ -1,0 +1,228 @@
+"""From a database and a task to a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch_geometric.data import HeteroData
+
+from graphlearn import __version__
+from graphlearn.errors import TaskError, UsageError, unknown_name
+from graphlearn.graph import Statistics, build_graph, fit_statistics
+from graphlearn.graph.text import TextEncoder
+from graphlearn.models.rdl import EncoderFactory, ModelConfig, RelationalModel
+from graphlearn.predict.run import Run, make_model
+from graphlearn.schema import Database
+from graphlearn.schema.manifest import manifest_dict
+from graphlearn.tasks import Task
+from graphlearn.tasks.task import REGIMES
+from graphlearn.training.checkpoint import load_state, partial_path, save_run, save_state
+from graphlearn.training.loop import TrainConfig, TrainState, fit, make_optimizer, plan
+from graphlearn.training.progress import ProgressBar
+from graphlearn.training.seed import seed_dropout
+from graphlearn.training.seeds import Seeds, split_seeds
+
+MODELS = ("gnn",)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a training starts from; the command line tells of it before the first epoch."""
+
+    graph: HeteroData
+    statistics: Statistics
+    model: RelationalModel
+    train: Seeds
+    val: Seeds
+    longest_age: int
+    state: TrainState | None = None
+
+
+def train(
+    db: Database,
+    task: Task,
+    *,
+    out: str | Path,
+    model: str = "gnn",
+    regime: str = "frozen",
+    seed: int = 0,
+    device: str = "cpu",
+    model_config: ModelConfig | None = None,
+    train_config: TrainConfig | None = None,
+    max_minutes: float | None = None,
+    resume: bool = False,
+    force: bool = False,
+    encoder: EncoderFactory | None = None,
+    text_encoder: TextEncoder | None = None,
+    progress: bool = True,
+    on_start: Callable[[Prepared], None] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> Run:
+    """Trains a model and writes its run folder; the test split is not read.
+
+    Statistics are fitted on rows up to the start of validation. In the ``frozen`` regime validation rows see nothing
+    after that start, and train rows see rows up to a random time before their own, as far back as test rows will have
+    to look; in ``rolling`` every row sees all up to its own time.
+
+    After each epoch the training is kept in ``<out>.partial.safetensors``; ``resume=True`` goes on from there and
+    ends as if there had been no interruption. ``out`` itself is whole or absent.
+
+    Args:
+        db: The database.
+        task: What to predict.
+        out: The run folder to write.
+        model: ``"gnn"``.
+        regime: ``"frozen"`` or ``"rolling"``.
+        seed: Of the initial weights and everything drawn; the same seed gives the same numbers on one machine.
+        device: ``"cpu"`` or ``"cuda"``.
+        model_config: Sizes of the model.
+        train_config: Settings of the optimisation.
+        max_minutes: Time after which no new epoch begins.
+        resume: Go on with an interrupted training of the same arguments.
+        force: Replace ``out`` if it exists.
+        encoder: Makes the row encoder of a table; see :class:`RelationalModel`.
+        text_encoder: Turns texts into vectors; see :func:`build_graph`.
+        progress: Show a bar on stderr, if that is a terminal.
+        on_start: Called before the first epoch.
+        on_epoch: Called with the record of each epoch.
+
+    Raises:
+        UsageError: If an argument is wrong, or ``out`` exists.
+        TaskError: If nothing can be learned from the labels.
+    """
+    out = Path(out)
+    _check_arguments(out, model, regime, device, force)
+    sizes = model_config or ModelConfig()
+    settings = train_config or TrainConfig()
+    if max_minutes is not None:
+        settings = replace(settings, max_minutes=max_minutes)
+    facts = {
+        "model": model,
+        "regime": regime,
+        "seed": seed,
+        "source": db.source,
+        "model_config": sizes.to_dict(),
+        "train_config": settings.to_dict(),
+        "schema": manifest_dict(db.schema),
+        "task": task.to_dict(),
+        "fingerprint": db.fingerprint(),
+        "encoder": _name(encoder),
+        "text_encoder": _name(text_encoder),
+    }
+    statistics = fit_statistics(db, fit_until=task.val_time, hidden=task.remove_columns)
+    graph = build_graph(
+        db, statistics=statistics, hidden=task.remove_columns, text_encoder=text_encoder, edge_index=False
+    )
+    seeds = {split: split_seeds(graph, task, split, regime) for split in ("train", "val")}
+    _check_labels(task, seeds["train"])
+    seed_dropout(seed, -1)
+    network = make_model(db.schema, statistics, task, sizes, encoder)
+    if task.task_type == "regression":
+        network.head.fit_range(_labels(seeds["train"]))
+    network, graph = network.to(device), graph.to(device)
+    optimizer = make_optimizer(network, settings)
+    partial, agreed = partial_path(out), _digest(facts)
+    state = load_state(partial, network, optimizer, agreed) if resume else None
+    ages = _longest_age(task, seeds["val"]) if regime == "frozen" else 0
+    if on_start is not None:
+        on_start(Prepared(graph, statistics, network, seeds["train"], seeds["val"], ages, state))
+
+    steps, epochs = plan(len(seeds["train"]), settings)
+    with ProgressBar(steps * epochs, shown=progress) as bar:
+
+        def after_epoch(now: TrainState, optim: torch.optim.AdamW) -> None:
+            save_state(partial, network.state_dict(), optim, now, agreed)
+            if on_epoch is not None:
+                with bar.paused():
+                    on_epoch(now.history[-1])
+
+        try:
+            state = fit(
+                network,
+                graph,
+                seeds["train"],
+                seeds["val"],
+                settings,
+                seed=seed,
+                longest_age=ages,
+                state=state,
+                optimizer=optimizer,
+                after_epoch=after_epoch,
+                after_step=lambda epoch, step, _: bar.show(epoch * steps + step, f"epoch {epoch + 1}/{epochs}"),
+            )
+        except KeyboardInterrupt as interrupt:
+            kept = f"{partial} keeps the last whole epoch; go on with --resume." if partial.exists() else ""
+            raise KeyboardInterrupt(kept) from interrupt
+    metrics = {"best_epoch": state.best_epoch, "val": state.best_score, "seconds": round(state.seconds, 3)}
+    meta = {**facts, "statistics": statistics.to_dict(), "metrics": metrics, "versions": _versions()}
+    meta["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    save_run(out, network.state_dict(), meta, state.history, force=force, add=_own_labels(task))
+    partial.unlink(missing_ok=True)
+    return Run(out, encoder=encoder, text_encoder=text_encoder, device=device)
+
+
+def _check_arguments(out: Path, model: str, regime: str, device: str, force: bool) -> None:
+    if model not in MODELS:
+        raise unknown_name("model", model, MODELS)
+    if regime not in REGIMES:
+        raise unknown_name("regime", regime, REGIMES)
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise unknown_name("device", device, ("cpu", "cuda"))
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device '{device}' was asked for, but torch sees no CUDA device here. Use --device cpu.")
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists. Name another run folder, or add --force to replace it.")
+
+
+def _check_labels(task: Task, seeds: Seeds) -> None:
+    labels = _labels(seeds)
+    if task.task_type in ("binary_classification", "multiclass_classification") and len(labels.unique()) < 2:
+        raise TaskError(
+            f"task '{task.name}' has one class in train: all {len(labels):,} labels are {labels[0].item()}. "
+            "Nothing can be learned; check the target, or use more history."
+        )
+
+
+def _labels(seeds: Seeds) -> torch.Tensor:
+    assert seeds.label is not None
+    return seeds.label
+
+
+def _longest_age(task: Task, val: Seeds) -> int:
+    """How far past the cut the rows to predict reach: the evaluation period that the task asks for, or validation's own."""
+    asked = (task.num_eval_timestamps - 1) * task.timedelta
+    return max(asked, int((val.seed_time - val.input_time).max())) if len(val) else asked
+
+
+def _own_labels(task: Task) -> Callable[[Path], None] | None:
+    """Labels that only this process has go into the run folder, so that it can be evaluated later."""
+    return (lambda folder: _save_task(task, folder)) if task.labels_given else None
+
+
+def _save_task(task: Task, folder: Path) -> None:
+    task.save(folder / "task")
+
+
+def _name(function: object) -> str | None:
+    return None if function is None else getattr(function, "__name__", type(function).__name__)
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    """Changes when anything that the numbers depend on changes; a time budget does not."""
+    settings = {k: v for k, v in facts["train_config"].items() if k not in ("max_minutes", "num_threads")}
+    text = json.dumps({**facts, "train_config": settings, "threads": torch.get_num_threads()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "torch-geometric", "pytorch-frame", "duckdb", "pyarrow")
+    return {"graphlearn": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}

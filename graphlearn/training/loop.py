@@ -1,0 +1,170 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch_geometric.data import HeteroData
+
+from graphlearn.models.rdl import RelationalModel
+from graphlearn.sampling import TemporalNeighborSampler
+from graphlearn.tasks.metrics import primary_metric, score
+from graphlearn.training.scoring import forward, predict_seeds, seed_loader
+from graphlearn.training.seed import epoch_generator, seed_dropout
+from graphlearn.training.seeds import Seeds
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of the optimisation.
+
+    Attributes:
+        epochs: Passes over the train seeds. Tasks with few seeds get more of them, until there are ``min_steps`` steps.
+        batch_size: Seeds per step.
+        lr: Highest learning rate; reached after 5 % of the steps, then a cosine to zero.
+        weight_decay: Of AdamW.
+        grad_clip: Largest norm of a step's gradient.
+        min_steps: Fewest steps of the whole training.
+        max_steps: Most steps of one epoch.
+        patience: Epochs without a better validation metric after which training ends.
+        max_minutes: Time after which no new epoch begins.
+        num_threads: Threads that sample ahead.
+    """
+
+    epochs: int = 8
+    batch_size: int = 256
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    grad_clip: float = 1.0
+    min_steps: int = 150
+    max_steps: int = 2000
+    patience: int = 10
+    max_minutes: float | None = None
+    num_threads: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class TrainState:
+    """All that a training needs to go on: after ``epoch`` epochs, resuming gives what going on would have given."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = float("nan")
+    seconds: float = 0.0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit(
+    model: RelationalModel,
+    graph: HeteroData,
+    train: Seeds,
+    val: Seeds,
+    config: TrainConfig,
+    *,
+    seed: int,
+    longest_age: int = 0,
+    state: TrainState | None = None,
+    optimizer: AdamW | None = None,
+    after_epoch: Callable[[TrainState, AdamW], None] | None = None,
+    after_step: Callable[[int, int, int], None] | None = None,
+) -> TrainState:
+    """Trains ``model`` in place and leaves it with the weights of the best epoch on ``val``.
+
+    Args:
+        model: With fresh weights, or with those that belong to ``state``.
+        graph: What the seeds see, on the device of the model.
+        train: With labels.
+        val: With labels; its primary metric chooses the epoch.
+        config: Settings.
+        seed: Of the order, the ages, the samples and dropout.
+        longest_age: Train seeds see rows up to a time drawn from this many microseconds before their own.
+        state: Where an interrupted training stood, with ``optimizer`` in its state.
+        optimizer: Of this model.
+        after_epoch: Called with the state, to keep it and to tell of it.
+        after_step: Called with (epoch, steps done, steps of the epoch).
+    """
+    state = state or TrainState()
+    optimizer = optimizer or make_optimizer(model, config)
+    metric, higher = primary_metric(model.head.task_type)
+    sign = 1 if higher else -1
+    sampler = TemporalNeighborSampler(graph, list(model.config.num_neighbors), strategy="last")
+    steps, epochs = plan(len(train), config)
+    while state.epoch < epochs and not _ended(state, config):
+        started = time.perf_counter()
+        generator = epoch_generator(seed, state.epoch)
+        seed_dropout(seed, state.epoch)
+        seeds = train.aged(longest_age, generator)
+        loader = seed_loader(
+            graph, sampler, seeds, batch_size=config.batch_size, generator=generator, num_threads=config.num_threads
+        )
+        model.train()
+        total = torch.zeros((), device=graph_device(model))
+        for step, batch in zip(range(steps), loader, strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * _schedule((state.epoch * steps + step + 0.5) / (epochs * steps))
+            with torch.autocast(total.device.type, torch.bfloat16, enabled=total.device.type == "cuda"):
+                loss = model.head.loss(forward(model, graph, batch), batch.label)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+            optimizer.step()
+            total += loss.detach()
+            if after_step is not None:
+                after_step(state.epoch, step + 1, steps)
+        value = validate(model, graph, val)[metric]
+        state.epoch += 1
+        state.seconds += time.perf_counter() - started
+        # A metric without a value (validation of one class) cannot choose: the latest epoch is kept.
+        if not state.best or math.isnan(value) or sign * value > sign * state.best_score:
+            state.best_epoch, state.best_score = state.epoch, value
+            state.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        record = {"epoch": state.epoch, "epochs": epochs, "loss": total.item() / steps, f"val_{metric}": value}
+        state.history.append({**record, "seconds": round(time.perf_counter() - started, 3)})
+        if after_epoch is not None:
+            after_epoch(state, optimizer)
+    model.load_state_dict(state.best)
+    return state
+
+
+def make_optimizer(model: RelationalModel, config: TrainConfig) -> AdamW:
+    """AdamW over all parameters of the model."""
+    return AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+
+def plan(num_seeds: int, config: TrainConfig) -> tuple[int, int]:
+    """(steps per epoch, epochs)."""
+    steps = max(1, min(config.max_steps, math.ceil(num_seeds / config.batch_size)))
+    return steps, max(config.epochs, math.ceil(config.min_steps / steps))
+
+
+def validate(model: RelationalModel, graph: HeteroData, seeds: Seeds) -> dict[str, float]:
+    """All metrics of the task type on labelled seeds."""
+    assert seeds.label is not None
+    predicted = predict_seeds(model, graph, seeds).numpy()
+    return score(model.head.task_type, seeds.label.numpy(), predicted)
+
+
+def graph_device(model: RelationalModel) -> torch.device:
+    """The device of the model's parameters."""
+    return next(model.parameters()).device
+
+
+def _schedule(progress: float) -> float:
+    return min(1.0, progress / 0.05) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def _ended(state: TrainState, config: TrainConfig) -> bool:
+    if config.max_minutes is not None and state.epoch > 0 and state.seconds >= 60 * config.max_minutes:
+        return True
+    return state.epoch - state.best_epoch >= config.patience and state.epoch > 0

@@ -1,0 +1,85 @@
+"""Batches into the model, and predictions out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from graphlearn.models.rdl import RelationalModel
+from graphlearn.sampling import SeedLoader, TemporalNeighborSampler
+from graphlearn.training.seeds import Seeds
+
+#: Seeds of one shared-time batch: its lower levels hold each row of the database once, whatever the number of seeds.
+SHARED_BATCH = 16_384
+
+
+def seed_loader(
+    graph: HeteroData,
+    sampler: TemporalNeighborSampler,
+    seeds: Seeds,
+    *,
+    batch_size: int,
+    generator: torch.Generator | None = None,
+    num_threads: int = 1,
+) -> SeedLoader:
+    """Batches of seeds, in random order if there is a generator, with what :func:`forward` needs attached."""
+    extra = {"seed_known": seed_known(graph, seeds)}
+    if seeds.label is not None:
+        extra["label"] = seeds.label
+    return SeedLoader(
+        sampler,
+        seeds.node_type,
+        seeds.index,
+        seeds.input_time,
+        seed_time=seeds.seed_time,
+        batch_size=batch_size,
+        shuffle=generator is not None,
+        generator=generator,
+        num_threads=num_threads,
+        extra=extra,
+    )
+
+
+def seed_known(graph: HeteroData, seeds: Seeds) -> Tensor:
+    """Whether each seed may see its own row: bool ``[N]``."""
+    store = graph[seeds.node_type]
+    if seeds.own_row or "time" not in store:
+        return torch.ones(len(seeds), dtype=torch.bool, device=seeds.index.device)
+    return (seeds.index < store.num_undated) | (store.time[seeds.index] <= seeds.input_time)
+
+
+def forward(model: RelationalModel, graph: HeteroData, batch: HeteroData) -> Tensor:
+    """The model's output for a batch, whose rows are read from ``graph``."""
+    rows = {name: graph[name].tf[batch[name].rows] for name in graph.node_types}
+    times = {name: graph[name].time[batch[name].rows] for name in graph.node_types if "time" in graph[name]}
+    output: Tensor = model(batch, rows, times)
+    return output
+
+
+def predict_seeds(
+    model: RelationalModel,
+    graph: HeteroData,
+    seeds: Seeds,
+    *,
+    batch_size: int = 1024,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Predictions in the order of ``seeds``: ``[N]``, or ``[N, C]`` for several classes, on the CPU.
+
+    When all seeds share one time, the levels below them hold each row once: every seed computes what its own tree
+    would, but rows that many seeds see are computed once.
+    """
+    shared = len(seeds) > 0 and all(bool((t == t[0]).all()) for t in (seeds.input_time, seeds.seed_time))
+    sampler = TemporalNeighborSampler(graph, list(model.config.num_neighbors), strategy="last", disjoint=not shared)
+    loader = seed_loader(graph, sampler, seeds, batch_size=SHARED_BATCH if shared else batch_size)
+    model.eval()
+    parts = []
+    with torch.inference_mode():
+        for batch in loader:
+            parts.append(model.head.predict(forward(model, graph, batch)).float().cpu())
+            if progress is not None:
+                progress(sum(map(len, parts)), len(seeds))
+    return torch.cat(parts) if parts else torch.empty(0)
