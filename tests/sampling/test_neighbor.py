@@ -310,3 +310,11 @@ def test_a_worked_example():
         assert batch["customer"].num_sampled_nodes == [1, 0, 1]
         assert batch["customer", "rev_customer", "order"].col.tolist() == [1]
         assert (batch.seed_type, batch.seed_time.tolist(), batch.input_time.tolist()) == ("customer", [9], [3])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_window_longer_than_all_time_hides_nothing(backend):
+    graph = star(2)
+    graph["child"].time = torch.tensor([-20, -15])  # before 1970, where subtracting such a window would wrap around
+    sampler = TemporalNeighborSampler(graph, [-1], window=1 << 63, backend=backend)
+    assert sampler.sample("parent", torch.tensor([0]), torch.tensor([-10]))["child"].n_id.tolist() == [0, 1]
