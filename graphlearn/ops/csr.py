@@ -58,6 +58,16 @@ def gather_reduce(
     return out
 
 
+def gather_rows(x: Tensor, index: Tensor) -> Tensor:
+    """``x[index]`` with the kernels of :func:`gather_reduce`: same bits every time, in the gradient too.
+
+    Shapes:
+        - ``x``: ``[N, F]`` float;  ``index``: ``[M]`` int32 or int64
+        - returns ``[M, F]``
+    """
+    return gather_reduce(x, torch.arange(index.numel() + 1, device=index.device), index)
+
+
 def transpose_csr(rowptr: Tensor, col: Tensor, num_src: int) -> tuple[Tensor, Tensor, Tensor]:
     """The same entries listed by source: ``(src_rowptr, row, entry)``.
 

@@ -23,8 +23,7 @@ def reduce_rows(
 ) -> tuple[Tensor, Tensor | None]:
     """The reduction of each list, and if needed the place in the list that was the maximum; both ``[M, F]``."""
     if reduce == "max":
-        out, arg = max_rows(x, rowptr, col, weight)
-        return out, arg if need_arg else None
+        return max_rows(x, rowptr, col, weight, need_arg)
     out = sum_rows(x, rowptr, col, weight)
     return out / lengths(rowptr, out.dtype) if reduce == "mean" else out, None
 
@@ -40,20 +39,24 @@ def sum_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | Non
     return bags[:-1]
 
 
-def max_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The largest ``weight[e] * x[col[e]]`` of each row and channel, and its place in the row's list (first of ties).
+def max_rows(
+    x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, need_arg: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The largest ``weight[e] * x[col[e]]``, and its place in the list (the first of equal ones; -1 in an empty list).
 
-    An empty row gives 0 at place -1. Costs ``[E, F]`` memory.
+    Costs ``[E, F]`` memory.
     """
     num_rows, num_channels = rowptr.numel() - 1, x.size(1)
     message = x if col is None else x[col]  # [E, F]
     if weight is not None:
         message = message[: weight.numel()] * weight[:, None]
-    row = entries_to_rows(rowptr, message.size(0)).long()  # [E]
+    row = entries_to_rows(rowptr, message.size(0))  # [E]
     index = row[:, None].expand_as(message)
     out = x.new_zeros(num_rows + 1, num_channels).scatter_reduce_(0, index, message, "amax", include_self=False)
-    place = torch.arange(message.size(0), device=x.device) - rowptr[row.clamp_max(num_rows)]
+    if not need_arg:
+        return out[:-1], None
     largest = (message == out[row]) | message.isnan()
+    place = torch.arange(message.size(0), device=x.device) - rowptr[row]
     place = place[:, None].expand_as(message).masked_fill(~largest, torch.iinfo(torch.int64).max)
     arg = torch.full_like(out, -1, dtype=torch.int64).scatter_reduce_(0, index, place, "amin", include_self=False)
     return out[:-1], arg[:-1]
