@@ -1,18 +1,19 @@
 """The sampler in torch operations, on any device: what runs without a compiler and on a GPU.
 
-On a GPU the host waits for the device once per hop (the sizes of the next level), twice per batch for the distinct
-rows, and with ``"uniform"`` once more per round of repeated draws; tensor sizes cannot be known earlier.
+On a GPU the host waits for the device once per hop (the sizes of the next level) and twice per batch for the distinct
+rows; with ``"uniform"`` also once per round of repeated draws, and with ``disjoint=False`` once per type and level and
+to compare the times. Tensor sizes cannot be known earlier.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from graphlearn.errors import UsageError
-from graphlearn.sampling.arrays import EdgeArrays, GraphArrays, NodeArrays, Sampled
+from graphlearn.sampling.arrays import EdgeArrays, GraphArrays, NodeArrays, Sampled, edge_type_name
 from graphlearn.sampling.random import child_key, draw_ranks, stream
 
 
@@ -51,14 +52,6 @@ class _Lists:
     num_drawn: int = 0
 
 
-@dataclass
-class _Growing:
-    """The parts of one type's arrays, one per level."""
-
-    levels: list[_Level] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-
-
 class TorchBackend:
     """Samples with torch operations; arguments are checked by `TemporalNeighborSampler`.
 
@@ -81,7 +74,7 @@ class TorchBackend:
         seeds = _Level(index, number, stream(base, number) if self.uniform else None)
 
         frontier = [seeds if t == seed_type else nothing for t in range(len(graph.nodes))]
-        grown = [_Growing([level], [level.ids.numel()]) for level in frontier]
+        levels = [[level] for level in frontier]
         takes: list[list[Tensor]] = [[] for _ in graph.edges]
         cols: list[list[Tensor]] = [[] for _ in graph.edges]
         for hop in range(self.num_hops):
@@ -91,24 +84,22 @@ class TorchBackend:
             for e, found in enumerate(lists):
                 takes[e].append(found.take)
                 picked[graph.edges[e].src].append((e, self._pick(e, hop, found, frontier[graph.edges[e].dst])))
-            offset = [sum(g.sizes) for g in grown]
             frontier = [
-                self._next_level(hop, t, parts, offset[t], base, cols) if parts else nothing
+                self._next_level(hop, t, parts, sum(_sizes(levels[t])), base, cols) if parts else nothing
                 for t, parts in enumerate(picked)
             ]
-            for g, level in zip(grown, frontier, strict=True):
-                g.levels.append(level)
-                g.sizes.append(level.ids.numel())
+            for above, level in zip(levels, frontier, strict=True):
+                above.append(level)
 
-        n_id = [torch.cat([level.ids for level in g.levels]) for g in grown]
+        n_id = [torch.cat([level.ids for level in above]) for above in levels]
         rows, inverse = _distinct(n_id, [nodes.num_nodes for nodes in graph.nodes])
         zero = index.new_zeros(1)
         return Sampled(
             n_id=n_id,
-            seed=[torch.cat([level.seed for level in g.levels]) for g in grown],
+            seed=[torch.cat([level.seed for level in above]) for above in levels],
             rows=rows,
             inverse=inverse,
-            num_nodes=[g.sizes for g in grown],
+            num_nodes=[_sizes(above) for above in levels],
             rowptr=[torch.cat([zero, torch.cat([zero[:0], *parts]).cumsum(0)]) for parts in takes],
             col=[torch.cat([zero[:0], *parts]) for parts in cols],
             num_edges=[[part.numel() for part in parts] for parts in cols],
@@ -121,7 +112,7 @@ class TorchBackend:
             return None
         if src.num_nodes * (dst.num_nodes + 1) >= 1 << 63:
             raise UsageError(
-                f"edge type {edges.edge_type} is too large for backend='torch': {src.num_nodes} x {dst.num_nodes} "
+                f"edge type '{edge_type_name(edges.edge_type)}' is too large for backend='torch': {src.num_nodes} x {dst.num_nodes} "
                 "rows do not fit in 63 bits. Use backend='native'."
             )
         node = torch.arange(dst.num_nodes, device=self.graph.device)
@@ -187,7 +178,7 @@ class TorchBackend:
     ) -> _Level:
         """The level that the picks of type ``t`` make, and each pick's place in it (into ``cols``)."""
         ids = torch.cat([level.ids for _, level in picked])
-        sizes = [level.ids.numel() for _, level in picked]
+        sizes = _sizes([level for _, level in picked])
         key = None
         if self.disjoint:
             place = torch.arange(offset, offset + ids.numel(), device=ids.device)
@@ -204,6 +195,10 @@ class TorchBackend:
         for (e, _), part in zip(picked, torch.split(place, sizes), strict=True):
             cols[e].append(part)
         return _Level(ids, seed, key)
+
+
+def _sizes(levels: list[_Level]) -> list[int]:
+    return [level.ids.numel() for level in levels]
 
 
 def _bounds(nodes: NodeArrays, input_time: Tensor, after: Tensor | None) -> _Bounds:
