@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,8 @@ def open_folder(con: duckdb.DuckDBPyConnection, folder: Path) -> Source:
             f"no Parquet or CSV files in {folder}; found: {found}. Give the folder that holds the tables."
         )
     for name, files in parts.items():
-        _add_table(con, name, files, folder / name if len(files) > 1 else files[0].parent)
+        path = owner[name.lower()]
+        _add_table(con, name, files, path if path.is_dir() else folder)
     manifest = folder / "manifest.yaml"
     return Source(
         con,
@@ -122,21 +124,14 @@ def _add_table(con: duckdb.DuckDBPyConnection, name: str, files: list[Path], roo
         if kinds == {True}:
             _add_parquet(con, name, files, root)
         else:
-            _add_csv(con, name, files)
+            _add_csv(con, name, files, root)
     except (duckdb.Error, OSError) as error:
         where = str(files[0]) if len(files) == 1 else f"the {len(files)} parts in {root}"
         raise SourceError(f"table '{name}' cannot be read from {where}: {first_line(error)}.") from error
 
 
 def _add_parquet(con: duckdb.DuckDBPyConnection, name: str, files: list[Path], root: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        columns = pq.read_schema(files[0]).names
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{files[0]} is not a Parquet file: {' '.join(str(error).split())}.") from error
-    check_names("column", columns, str(files[0]))
+    _check_columns(name, files, root, _parquet_names)
     # Partition folders (year=2024) count only inside the table's own folder, not above it.
     hive = any("=" in part for part in files[0].relative_to(root).parts[:-1])
     union = len(files) > 1
@@ -147,20 +142,10 @@ def _add_parquet(con: duckdb.DuckDBPyConnection, name: str, files: list[Path], r
     )
 
 
-def _add_csv(con: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> None:
-    for path in files:
-        if path.stat().st_size == 0:
-            raise SourceError(f"{path} is empty: it needs a line with the names of the columns.")
+def _add_csv(con: duckdb.DuckDBPyConnection, name: str, files: list[Path], root: Path) -> None:
+    _check_columns(name, files, root, lambda path: _csv_names(con, path))
+    # Types from all rows (sample_size = -1): a sample may miss the one row that does not fit.
     options = "header = true, sample_size = -1, nullstr = ['', '\\N']"
-    header = con.execute(
-        f"SELECT Delimiter, Quote, SkipRows FROM sniff_csv({_file_list(files[:1])[1:-1]}, {options})"
-    ).fetchall()
-    delimiter, quote_char, skip = header[0]
-    first = con.execute(
-        f"SELECT * FROM read_csv({_file_list(files[:1])}, header = false, all_varchar = true, "
-        f"delim = {literal(_given(delimiter))}, quote = {literal(_given(quote_char))}, skip = {skip}) LIMIT 1"
-    ).fetchall()
-    check_names("column", [str(value or "") for value in first[0]], str(files[0]))
     # Parsed once into compressed memory (which spills) instead of once per query.
     con.execute("ATTACH IF NOT EXISTS ':memory:' AS source (COMPRESS)").fetchall()
     con.execute(
@@ -168,6 +153,45 @@ def _add_csv(con: duckdb.DuckDBPyConnection, name: str, files: list[Path]) -> No
         f"union_by_name = {literal(len(files) > 1)})"
     ).fetchall()
     add_view(con, name, f"source.main.{quote(name)}")
+
+
+def _check_columns(name: str, files: list[Path], root: Path, names_of: Callable[[Path], list[str]]) -> None:
+    """Refuses names that SQL cannot hold, and files side by side that are tables of their own."""
+    first: set[str] = set()
+    for path in files:
+        names = names_of(path)
+        check_names("column", names, str(path))
+        found = {name.lower() for name in names}
+        first = first or found
+        if 2 * len(first & found) < min(len(first), len(found)):
+            raise SourceError(
+                f"{root} would be one table '{name}', but its files '{files[0].name}' and '{path.name}' have different "
+                f"columns. If each file is a table, give {root} itself."
+            )
+
+
+def _parquet_names(path: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except pa.ArrowInvalid as error:
+        raise SourceError(f"{path} is not a Parquet file: {' '.join(str(error).split())}.") from error
+
+
+def _csv_names(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    # The names as the file has them: DuckDB itself renames the second of two equal ones.
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty: it needs a line with the names of the columns.")
+    delimiter, quote_char, skip = con.execute(
+        f"SELECT Delimiter, Quote, SkipRows FROM sniff_csv({_file_list([path])[1:-1]}, header = true)"
+    ).fetchall()[0]
+    first = con.execute(
+        f"SELECT * FROM read_csv({_file_list([path])}, header = false, all_varchar = true, "
+        f"delim = {literal(_given(delimiter))}, quote = {literal(_given(quote_char))}, skip = {skip}) LIMIT 1"
+    ).fetchall()
+    return [str(value or "") for value in first[0]]
 
 
 def _given(option: str) -> str:

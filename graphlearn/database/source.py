@@ -37,6 +37,7 @@ class Source:
         manifest: The manifest that came with the source, if there is one.
         declared_pkeys: Primary keys that the source declares, by table.
         declared_fkeys: Foreign keys that the source declares, by table.
+        added: The expressions of the columns that :meth:`add_column` added, by (table, column).
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Source:
         manifest: Path | None = None,
         declared_pkeys: Mapping[str, tuple[str, ...]] | None = None,
         declared_fkeys: Mapping[str, tuple[DeclaredKey, ...]] | None = None,
+        added: Mapping[tuple[str, str], str] | None = None,
     ) -> None:
         self.con = con
         self.name = name
@@ -59,6 +61,7 @@ class Source:
         self.manifest = manifest
         self.declared_pkeys = dict(declared_pkeys or {})
         self.declared_fkeys = dict(declared_fkeys or {})
+        self.added = dict(added or {})
         self._columns = {table: self._describe(table) for table in self.tables}
 
     def __repr__(self) -> str:
@@ -67,6 +70,10 @@ class Source:
     def columns(self, table: str) -> dict[str, str]:
         """The DuckDB type of each column of ``table``, in the order of the table."""
         return dict(self._columns[self.check_table(table)])
+
+    def own_columns(self, table: str) -> dict[str, str]:
+        """The same without the columns that were added."""
+        return {name: dtype for name, dtype in self.columns(table).items() if (table, name) not in self.added}
 
     def check_table(self, table: str) -> str:
         """``table`` itself, or :class:`UnknownNameError` if the source has no such table."""
@@ -118,6 +125,7 @@ class Source:
             f"CREATE VIEW main.{quote(table)} AS SELECT t.*, {expression} AS {quote(column)} FROM {quote(plain)} AS t"
         ).fetchall()
         self._columns[table] = self._describe(table)
+        self.added[table, column] = expression
 
     def close(self) -> None:
         """Lets go of the source; nothing can be read afterwards."""

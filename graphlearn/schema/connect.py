@@ -25,6 +25,7 @@ class Database(Source):
             manifest=source.manifest,
             declared_pkeys=source.declared_pkeys,
             declared_fkeys=source.declared_fkeys,
+            added=source.added,
         )
         self.schema = schema
 
@@ -32,7 +33,7 @@ class Database(Source):
         """The same source, on the same connection, read with another schema.
 
         Raises:
-            SchemaError: If the schema contradicts the source.
+            SchemaError: If the schema contradicts the source, or derives a time from other keys than this one does.
             UnknownNameError: If it names a table or column that the source does not have.
         """
         understood = complete_schema(self, schema)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from graphlearn.database.source import Source
 from graphlearn.database.sql import quote, time_us
+from graphlearn.errors import SchemaError
 from graphlearn.schema.schema import KNOWN_SINCE, Column, ForeignKey, Schema, Table
 
 MAX_OLDER = 0.01
@@ -20,12 +21,11 @@ def add_derived_times(source: Source, schema: Schema) -> None:
     """Gives the views of tables with ``time_from`` their column :data:`KNOWN_SINCE`."""
 
     def add(table: Table) -> None:
-        if not table.time_from or KNOWN_SINCE in source.columns(table.name):
-            return
         keys = [key for key in table.fkeys if key.name in table.time_from]
         for key in keys:
             add(schema[key.table])
-        source.add_column(table.name, KNOWN_SINCE, f"make_timestamp({_known_since_us(schema, keys)})")
+        if keys:
+            _add(source, table.name, _known_since_us(schema, keys))
 
     for table in schema.tables.values():
         add(table)
@@ -48,7 +48,7 @@ def infer_derived_times(source: Source, schema: Schema) -> Schema:
         undated.remove(name)
         known_since = _known_since_us(replace(schema, tables=tables), keys[name])
         if _fits(source, tables, name, known_since):
-            source.add_column(name, KNOWN_SINCE, f"make_timestamp({known_since})")
+            _add(source, name, known_since)
             tables[name] = replace(
                 tables[name],
                 time_col=KNOWN_SINCE,
@@ -56,6 +56,18 @@ def infer_derived_times(source: Source, schema: Schema) -> Schema:
                 time_confidence=0.8,
                 columns=(*tables[name].columns, Column(KNOWN_SINCE, "TIMESTAMP")),
             )
+
+
+def _add(source: Source, table: str, known_since_us: str) -> None:
+    expression = f"make_timestamp({known_since_us})"
+    before = source.added.get((table, KNOWN_SINCE))
+    if before is None:
+        source.add_column(table, KNOWN_SINCE, expression)
+    elif before != expression:
+        raise SchemaError(
+            f"{table}.{KNOWN_SINCE}: on this connection it comes from other keys than 'time_from' says. "
+            f"Connect to the source again, with this schema."
+        )
 
 
 def _is_taken(table: Table) -> bool:

@@ -146,10 +146,9 @@ def _comparable(profile: Profile, key: Profile) -> bool:
         if p.dtype in ("VARCHAR", "UUID"):
             return p.dtype
         # Whole numbers with gaps come out of data frames as floats.
-        return "number" if is_key_type(p) or (p.dtype in FLOATS and p.whole) else "none"
+        floats = p.dtype in FLOATS and (p.whole or p.count == 0)
+        return "number" if is_key_type(p) or floats else "none"
 
-    if profile.count == 0:
-        return kind(key) != "none"
     return kind(profile) == kind(key) != "none"
 
 

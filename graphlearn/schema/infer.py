@@ -84,7 +84,7 @@ def _fkeys(
 
 
 def _complete_table(source: Source, table: Table) -> Table:
-    dtypes = source.columns(table.name)
+    dtypes = source.own_columns(table.name)
     given = {column.name: column for column in table.columns}
     profiles = profile_table(source, table.name) if set(dtypes) - set(given) else {}
     columns = [

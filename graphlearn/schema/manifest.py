@@ -59,7 +59,9 @@ def schema_from_dict(content: object, where: str, *, name: str = "") -> Schema:
     referred = {target for spec in tables.values() for target in _targets(spec)}
     schema = Schema(
         name=str(content.get("name") or name),
-        tables={table: _read_table(table, spec, f"{where}: {table}", table in referred) for table, spec in tables.items()},
+        tables={
+            table: _read_table(table, spec, f"{where}: {table}", table in referred) for table, spec in tables.items()
+        },
         val_timestamp=_timestamp(content.get("val_timestamp")),
         test_timestamp=_timestamp(content.get("test_timestamp")),
         description=content.get("description"),

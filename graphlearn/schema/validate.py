@@ -43,9 +43,9 @@ def check_against(schema: Schema, source: Source) -> None:
     for table in schema.tables.values():
         if table.name not in source.tables:
             raise unknown_name("table", table.name, source.tables)
-        columns = source.columns(table.name)
+        columns = source.own_columns(table.name)
         if table.time_from:
-            if any(column.lower() == KNOWN_SINCE for column in columns if column != KNOWN_SINCE):
+            if any(column.lower() == KNOWN_SINCE for column in columns):
                 raise SchemaError(f"{table.name} has a column '{KNOWN_SINCE}' of its own, so it cannot have time_from.")
             columns[KNOWN_SINCE] = "TIMESTAMP"
         named = [*table.pkey, *(c for key in table.fkeys for c in key.columns), *(c.name for c in table.columns)]

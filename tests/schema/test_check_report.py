@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from graphlearn.cli.exit import main
 from graphlearn.schema import ForeignKey, Schema, Table, connect
@@ -201,6 +203,26 @@ def test_hostile_names_are_checked_too():
     assert found(connect({odd: frame}, schema=schema), "error") == [
         (odd, odd, "2 rows share 1 values of the primary key", 2, ("1",))
     ]
+
+
+names = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=10),
+    min_size=3,
+    max_size=3,
+    unique_by=str.lower,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(tables=names, columns=names)
+def test_any_names_are_understood_checked_saved_and_read_back(tables, columns, tmp_path_factory):
+    frame = pa.table({columns[0]: range(6), columns[1]: pd.date_range("2020-01-01", periods=6), columns[2]: [0] * 6})
+    db = connect(dict.fromkeys(tables, frame))
+    check(db, now=NOW)
+    path = db.schema.save(tmp_path_factory.mktemp("names") / "manifest.yaml")
+    assert Schema.load(path) == db.schema
+    assert connect(dict.fromkeys(tables, frame), schema=path).schema == db.schema
+    db.close()
 
 
 def test_errors_come_first():

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from graphlearn.database import open_source
+from graphlearn.errors import SchemaError
 from graphlearn.schema import connect
 from graphlearn.schema.infer import infer_schema
 from graphlearn.schema.schema import KNOWN_SINCE
@@ -145,6 +146,23 @@ def test_inferred_and_declared_derived_times_are_the_same():
     )
 
 
-def test_inference_looks_at_a_source_once():
+def test_a_source_may_be_looked_at_again_and_with_another_schema():
     source = open_source(frames())
-    assert infer_schema(source).tables == infer_schema(open_source(frames())).tables
+    assert infer_schema(source) == infer_schema(source)
+    db = connect(frames())
+    assert db.with_schema(db.schema).schema == db.schema
+    undated = {
+        name: replace(
+            table,
+            time_from=(),
+            time_col=None if table.time_from else table.time_col,
+            columns=tuple(column for column in table.columns if column.name != KNOWN_SINCE),
+        )
+        for name, table in db.schema.tables.items()
+    }
+    other = db.with_schema(replace(db.schema, tables=undated))
+    assert other.schema.tables == undated  # the column that is there for the first schema is not seen
+    assert other.with_schema(db.schema).schema == db.schema
+    only_a = replace(db.schema["d"], time_from=("a_id",))
+    with pytest.raises(SchemaError, match=r"d.known_since: on this connection it comes from other keys"):
+        db.with_schema(replace(db.schema, tables=db.schema.tables | {"d": only_a}))
