@@ -111,9 +111,9 @@ class TorchBackend:
         if edges.rowptr is None or src.time is None:
             return None
         if src.num_nodes * (dst.num_nodes + 1) >= 1 << 63:
-            name, size = edge_type_name(edges.edge_type), f"{src.num_nodes} x {dst.num_nodes}"
+            name, rows = edge_type_name(edges.edge_type), f"{src.num_nodes} x {dst.num_nodes}"
             raise UsageError(
-                f"edge type '{name}' is too large for backend='torch': {size} rows do not fit in 63 bits. "
+                f"edge type '{name}' is too large for backend='torch': {rows} rows do not fit in 63 bits. "
                 "Use backend='native'."
             )
         node = torch.arange(dst.num_nodes, device=self.graph.device)
