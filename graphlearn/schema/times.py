@@ -11,11 +11,15 @@ from graphlearn.schema.profile import Profile
 
 # Facts about a person or thing that have nothing to do with when its row was written.
 NEVER = frozenset({"birth", "born", "birthday", "birthdate", "dob", "death", "died", "dod", "deceased"})
-# Ends, plans and promises: they lie after the row became known, often in the future.
-LATER = frozenset(
-    {"end", "until", "to", "expire", "expires", "expiry", "expiration", "expired", "due", "deadline", "required",
-     "planned", "expected", "estimated", "scheduled", "target", "finish", "finished", "close", "closed", "valid",
-     "deleted", "cancelled", "canceled", "return", "returned", "delivered", "next"}
+# Plans and promises: they lie after the row became known, often in the future.
+PLANNED = frozenset(
+    {"until", "to", "valid", "expire", "expires", "expiry", "expiration", "expired", "due", "deadline", "required",
+     "planned", "expected", "estimated", "scheduled", "target", "next"}
+)  # fmt: skip
+# What happens to a row later. Better than no time at all: too late hides, too early leaks.
+OUTCOMES = frozenset(
+    {"end", "ended", "finish", "finished", "complete", "completed", "close", "closed", "resolved", "return", "returned",
+     "shipped", "delivered", "cancelled", "canceled", "deleted", "paid"}
 )  # fmt: skip
 CHANGED = frozenset({"update", "updated", "modified", "changed", "change", "edited", "synced", "refreshed", "last"})
 CREATED = frozenset(
@@ -59,17 +63,23 @@ def _rank(table: str, profile: Profile) -> int | None:
     if profile.low is None or profile.high is None or profile.high >= FAR_FUTURE:
         return None
     found = set(words(profile.name))
+    if found & PLANNED and not found & CREATED:
+        return None
+    if _named_like(table, found):
+        return 0
     if found & NEVER or any(word.startswith("birth") for word in found):
         return None
     if found & CHANGED:
         return _CHANGED
-    if found & LATER:
-        return 3 if found & CREATED else None
-    if found & CREATED or found <= PLAIN or _named_like(table, found):
+    if found & OUTCOMES:
+        return 3
+    if found & CREATED or found <= PLAIN:
         return 0
     return 1 if found & PLAIN else 2
 
 
 def _named_like(table: str, found: set[str]) -> bool:
-    """``OrderDate`` of ``Orders``: the time of the row itself."""
-    return bool(found & PLAIN) and table_roots(table)[-1:] != () and table_roots(table)[-1] in {root(w) for w in found}
+    """``OrderDate`` of ``Orders``, ``returned_at`` of ``returns``: the time of the row itself."""
+    own = table_roots(table)[-1:]
+    named = any(root(word).startswith(own[0]) for word in found - PLAIN if own and len(own[0]) >= 3)
+    return named and bool(found & PLAIN)

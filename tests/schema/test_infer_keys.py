@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 import uuid
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -57,6 +60,20 @@ def test_raw_rel_f1_in_csv_with_the_two_tables_that_relbench_leaves_out(data_dir
     assert schema["races"].time_col == "date"
     # The raw results have no date: they are known since their race.
     assert schema["results"].time_from == ("raceId",)
+
+
+def test_the_generated_shop_gives_what_its_manifest_declares():
+    folder = Path(__file__).parents[2] / "datasets" / "shop"
+    spec = importlib.util.spec_from_file_location("shop_generator", folder / "generate.py")
+    generator = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = generator  # its dataclasses look themselves up
+    spec.loader.exec_module(generator)
+    declared = Schema.load(folder)
+    inferred = connect(generator.generate(0, 300)).schema
+    for name, table in declared.tables.items():
+        assert inferred[name].pkey == table.pkey, name
+        assert fkeys(inferred, name) == fkeys(declared, name), name
+        assert inferred[name].time_col == table.time_col, name
 
 
 # What no name and no value gives away.

@@ -37,6 +37,9 @@ def time_col(table="orders", **columns):
         ({"dob": days}, None),
         ({"date_of_birth": days}, None),
         ({"valid_until": days}, None),
+        ({"due_date": days}, None),
+        ({"returned_at": days}, "returned_at"),  # late, but not too early
+        ({"returned_at": days, "ordered_on": days + week}, "ordered_on"),
         ({"end_date": days, "start_date": days - week}, "start_date"),
         ({"date": pd.Series([pd.Timestamp("9999-12-31"), *days[1:]])}, None),
         ({"date": days.where(ids > 20), "when": days}, "when"),  # mostly missing
@@ -51,6 +54,15 @@ def time_col(table="orders", **columns):
 )
 def test_time_column(columns, expected):
     assert time_col(**columns) == expected
+
+
+def test_a_time_named_like_its_table_is_that_of_the_row():
+    days_of = {"returned_at": days, "expected_at": days}
+    orders = pd.DataFrame({"id": ids, "ordered_at": days - week})
+    returns = pd.DataFrame({"return_id": ids, "order_id": ids, **days_of})
+    schema = connect({"orders": orders, "returns": returns}).schema
+    assert (schema["orders"].time_col, schema["returns"].time_col) == ("ordered_at", "returned_at")
+    assert time_col(table="births", birth_date=days) == "birth_date"
 
 
 def test_one_moment_for_all_rows_is_that_of_a_load():
