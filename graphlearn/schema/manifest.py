@@ -26,6 +26,13 @@ class _Dumper(yaml.SafeDumper):
     pass
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # PyYAML reads an exotic line break (NEL, U+2028) back as a space, unless it is escaped in double quotes.
+    style = '"' if text and text.splitlines() != [text] else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 _Dumper.add_representer(
     _Row, lambda dumper, row: dumper.represent_mapping("tag:yaml.org,2002:map", row, flow_style=True)
 )

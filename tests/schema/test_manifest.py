@@ -99,7 +99,7 @@ def _undated(table):
     return replace(table, time_col=None, time_from=(), columns=columns)
 
 
-names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
 confidences = st.integers(0, 1000).map(lambda n: n / 1000)
 
 
