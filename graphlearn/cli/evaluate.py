@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import pandas as pd
 import typer
 
 from graphlearn.predict import load
+from graphlearn.predict.run import check_split
 from graphlearn.schema import connect
 
 
@@ -26,6 +26,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each model.")] = False,
 ) -> None:
     """Print the metrics of a run, with intervals, next to the baselines."""
+    check_split(split, regime)
     loaded = load(run, device=device)
     db = None if source is None else connect(source, schema=loaded.schema)
     table = loaded.compare(split, db, regime=regime)
@@ -33,7 +34,8 @@ def evaluate(
         typer.echo(table.to_json(orient="records", lines=True), nl=False)
         return
     first = table.columns[1]
-    typer.echo(f"{loaded.task.name}, {split}, regime {table['regime'][0]}: {table.attrs['rows']:,} rows; [95 % interval]")
+    shown = f"{loaded.task.name}, {split}, regime {table['regime'][0]}: {table.attrs['rows']:,} rows"
+    typer.echo(f"{shown}; [95 % interval]")
     typer.echo(as_text(table, first))
 
 

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from graphlearn.cli.label import check_out, write_table
+from graphlearn.errors import UsageError
 from graphlearn.predict import load
 from graphlearn.schema import connect
+from graphlearn.tasks.times import time_us
 from graphlearn.training.progress import ProgressBar
 
 
@@ -37,13 +39,13 @@ def predict(
     """Print or save the predictions of a run for a source at a time."""
     if to is not None:
         check_out(to, force, option="--to")
+    time = None if at is None else time_us(at, "--at")
+    keys = [*(entity or []), *([] if entities is None else read_keys(entities))]
     loaded = load(run, device=device)
     db = None if source is None else connect(source, schema=loaded.schema)
-    keys = list(entity or []) + (entities.read_text(encoding="utf-8").split("\n") if entities else [])
-    keys = [key.strip() for key in keys if key.strip()]
-    with ProgressBar(1, shown=to is not None) as bar:
+    with ProgressBar(100, shown=to is not None) as bar:
         table = loaded.predict(
-            db, at=at, entities=keys or None, progress=lambda done, total: bar.show(done / total, "predict")
+            db, at=time, entities=keys or None, progress=lambda done, rows: bar.show(100 * done // rows, "predict")
         )
     if to is not None:
         write_table(table, to)
@@ -52,3 +54,18 @@ def predict(
         typer.echo(table.to_json(orient="records", lines=True, date_format="iso", date_unit="us"), nl=False)
     else:
         typer.echo(table.to_csv(index=False), nl=False)
+
+
+def read_keys(file: Path) -> list[str]:
+    """The lines of a file; empty ones are skipped."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"--entities: '{file}' cannot be read: {reason}. Give a text file with one key a line."
+        ) from error
+    keys = [line for line in lines if line.strip()]
+    if not keys:
+        raise UsageError(f"--entities: '{file}' holds no key. Write one primary key a line, or leave the option out.")
+    return keys

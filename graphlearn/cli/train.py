@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from graphlearn.predict import train as train_run
-from graphlearn.predict.train import Prepared
+from graphlearn.predict.train import Prepared, check_arguments
 from graphlearn.schema import connect
 from graphlearn.tasks import Task
 from graphlearn.tasks.metrics import primary_metric
 from graphlearn.tasks.times import time_text
+from graphlearn.training.checkpoint import to_json
 
 
 def train(
@@ -30,10 +31,13 @@ def train(
         float | None, typer.Option(metavar="T", min=0, help="Time after which no new epoch begins.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace RUN if it is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace RUN if it is there, and forget an interrupted training of it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a model on a source and a task, and write a run folder."""
+    check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
     db = connect(source)
     asked = Task(db, task)
     metric, _ = primary_metric(str(asked.task_type.value))
@@ -64,10 +68,11 @@ def train(
     )
     found = run.meta["metrics"]
     if as_json:
-        typer.echo(json.dumps({"run": str(out), "task": asked.name, "regime": regime, "seed": seed, **found}))
+        typer.echo(to_json({"run": str(out), "task": asked.name, "regime": regime, "seed": seed, **found}))
         return
-    typer.echo(f"best   epoch {found['best_epoch']}, val {metric} {found['val']:.4f}, {regime}; test was not read")
-    typer.echo(f"wrote  {out}        next: graphlearn evaluate {out} {source}")
+    best = f"val {metric} {found['val']:.4f}" if found["val"] is not None else f"the last one: val has no {metric}"
+    typer.echo(f"best   epoch {found['best_epoch']}, {best}, {regime}; test was not read")
+    typer.echo(f"wrote  {out}        next: graphlearn {shlex.join(['evaluate', str(out), source])}")
 
 
 def _start(task: Task, prepared: Prepared, device: str, seed: int, regime: str) -> str:

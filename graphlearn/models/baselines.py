@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -42,19 +44,27 @@ def constant(task_type: str, train: np.ndarray, size: int, *, num_classes: int =
 
 
 def entity_past(
-    task_type: str, past: Labels, entity: np.ndarray, input_time: np.ndarray, *, num_classes: int = 1
+    task_type: str,
+    past: Labels,
+    entity: np.ndarray,
+    input_time: np.ndarray,
+    *,
+    fallback: np.ndarray,
+    num_classes: int = 1,
 ) -> np.ndarray:
-    """The mean of the entity's own labels whose outcome was known by ``input_time``; without any, the constant.
+    """The mean of the entity's own labels whose outcome was known by ``input_time``.
 
     Args:
         task_type: Kind of task.
         past: All labels that may be known to some row.
         entity: Row number of the entity of each row to predict, ``[M]``.
         input_time: The newest time that each row may see, ``[M]``.
+        fallback: What :func:`constant` says of each row, for entities of which nothing is known yet.
         num_classes: Number of classes.
     """
-    known = past.value if task_type != "multiclass_classification" else past.value[past.value >= 0]
-    fallback = constant(task_type, known, len(entity), num_classes=num_classes)
+    if task_type == "multiclass_classification":
+        known = past.value >= 0  # a class that train did not have cannot be predicted
+        past = Labels(past.entity[known], past.known_from[known], past.value[known])
     values = _columns(task_type, past.value, num_classes)
     # One sorted key (entity, time) turns "this entity, up to that time" into two binary searches.
     times, rank = np.unique(np.concatenate([past.known_from, input_time]), return_inverse=True)
@@ -108,7 +118,7 @@ def entity_columns(
         **({"num_class": num_classes} if task_type == "multiclass_classification" else {}),
     }
     data = lightgbm.Dataset(train[0], train[1])
-    stop = [lightgbm.early_stopping(30, verbose=False)] if len(val[1]) else []
+    stop: list[Callable[..., Any]] = [lightgbm.early_stopping(30, verbose=False)] if len(val[1]) else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # LightGBM warns of constant columns, which are the user's business in `check`
         sets = [data.create_valid(val[0], val[1])] if stop else []
@@ -118,11 +128,9 @@ def entity_columns(
 
 def feature_matrix(tf: TensorFrame) -> np.ndarray:
     """Numbers, codes of categories, and parts of dates as one float matrix; text and vectors are left out."""
-    parts = [np.zeros((tf.num_rows, 1), dtype=np.float32)]
-    for kind in (torch_frame.numerical, torch_frame.categorical, torch_frame.timestamp):
-        if kind in tf.feat_dict:
-            parts.append(tf.feat_dict[kind].reshape(tf.num_rows, -1).float().numpy())
-    return np.concatenate(parts, axis=1)
+    kinds = (torch_frame.numerical, torch_frame.categorical, torch_frame.timestamp)
+    found = [tf.feat_dict[kind].flatten(1).float().cpu().numpy() for kind in kinds if kind in tf.feat_dict]
+    return np.concatenate([np.zeros((tf.num_rows, 1), dtype=np.float32), *found], axis=1)
 
 
 def _known(task_type: str, data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -133,5 +141,6 @@ def _known(task_type: str, data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndar
 def _columns(task_type: str, value: np.ndarray, num_classes: int) -> np.ndarray:
     """Labels as float columns: one-hot for multiclass (a class that train did not have is no class)."""
     if task_type == "multiclass_classification":
-        return (value[:, None] == np.arange(num_classes)).astype(np.float64)
-    return value.reshape(len(value), -1).astype(np.float64)
+        value = value[:, None] == np.arange(num_classes)
+    columns: np.ndarray = value.reshape(len(value), -1 if len(value) else num_classes).astype(np.float64)
+    return columns

@@ -12,6 +12,7 @@ from torch.nn import Linear, Module, ModuleDict, ModuleList, Parameter
 from torch_frame import TensorFrame
 from torch_geometric.data import HeteroData
 
+from graphlearn.errors import check_positive
 from graphlearn.graph.rows import RowWriter
 from graphlearn.graph.statistics import Statistics
 from graphlearn.nn.conv.temporal_sage import TemporalSAGEConv
@@ -38,6 +39,15 @@ class ModelConfig:
     num_neighbors: tuple[int, ...] = (32, 16)
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_positive(channels=self.channels)
+        if not self.num_neighbors or min(self.num_neighbors) < -1:
+            raise ValueError(
+                f"'num_neighbors' must hold a number for each hop, at least one, -1 for all; got {self.num_neighbors}."
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"'dropout' must be in [0, 1), got {self.dropout}.")
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -51,8 +61,8 @@ class RelationalModel(Module):
        copies are never materialised: the first layer gathers straight from the distinct rows.
     4. The head reads the seed's vector, to which the staleness ``seed_time - input_time`` was added.
 
-    Source: Fey et al., "Relational Deep Learning", arXiv:2312.04615. Differs in the row encoder, the ages, the mean with
-    counts, residuals, and in encoding each row once.
+    Source: Fey et al., "Relational Deep Learning", arXiv:2312.04615. Differs in the row encoder, the ages, the mean
+    with counts, residuals, and in encoding each row once.
 
     Args:
         schema: Tables and keys.
@@ -102,20 +112,27 @@ class RelationalModel(Module):
         )
         self.head = NodeHead(config.channels, task_type, num_classes=num_classes)
 
-    def forward(self, batch: HeteroData, rows: dict[NodeType, TensorFrame], times: dict[NodeType, Tensor]) -> Tensor:
+    def forward(
+        self,
+        batch: HeteroData,
+        rows: dict[NodeType, TensorFrame],
+        times: dict[NodeType, Tensor],
+        dated: dict[NodeType, Tensor] | None = None,
+    ) -> Tensor:
         """The head's output for each seed.
 
         Args:
             batch: From the sampler, with ``seed_known`` bool ``[B]``: whether the seed's own row may be seen.
             rows: Per table the distinct rows of the batch, in the order of ``batch[table].rows``.
             times: Per table with a time column the time of each distinct row, int64 microseconds.
+            dated: Per table that has rows without a time, whether each distinct row has one, bool.
 
         Shapes:
             - returns ``[B]`` or ``[B, C]``
         """
         x = {name: self.encoder[self._key[name]](tf) for name, tf in rows.items()}
         inverse = {name: batch[name].inverse for name in x}
-        age = {name: self._ages(batch, name, times.get(name)) for name in x}
+        age = {name: self._ages(batch, name, times.get(name), (dated or {}).get(name)) for name in x}
         depth = len(self.convs)
         levels = {name: batch[name].num_sampled_nodes for name in x}
         h = {name: x[name][inverse[name][: sum(levels[name][:depth])]] for name in x}
@@ -134,14 +151,17 @@ class RelationalModel(Module):
             h = conv(x if layer == 0 else h, age, own, csr)
         # Of a seed whose row is newer than what it may see, nothing is known but that.
         known = batch.seed_known.unsqueeze(-1)
-        return self.head(torch.where(known, h[batch.seed_type][:size], self.unseen + stale))
+        out: Tensor = self.head(torch.where(known, h[batch.seed_type][:size], self.unseen + stale))
+        return out
 
-    def _ages(self, batch: HeteroData, name: NodeType, time: Tensor | None) -> Tensor:
+    def _ages(self, batch: HeteroData, name: NodeType, time: Tensor | None, dated: Tensor | None) -> Tensor:
         store = batch[name]
         if time is None:
             return self.age.rate.new_zeros(store.inverse.size(0), self.age.out_channels)
         # A seed may be newer than what it is allowed to see; its own age is then 0, not negative.
-        return self.age((batch.seed_time[store.batch] - time[store.inverse]).clamp_min(0))
+        age: Tensor = self.age((batch.seed_time[store.batch] - time[store.inverse]).clamp_min(0))
+        # What stands in place of a time that is missing means nothing.
+        return age if dated is None else age * dated[store.inverse].unsqueeze(-1)
 
 
 def _edge_types(schema: Schema) -> list[EdgeType]:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from torch_geometric.data import HeteroData
 
 from graphlearn.models.baselines import Labels, constant, entity_columns, entity_past, feature_matrix
 from graphlearn.tasks import Task
 from graphlearn.tasks.metrics import bootstrap, primary_metric, score
-from graphlearn.training.seeds import Seeds, split_seeds
+from graphlearn.training.scoring import seed_known
+from graphlearn.training.seeds import Seeds, labels_of, split_seeds
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,13 @@ class Scored:
     regime: str
     graph: HeteroData
     seeds: Seeds
-    pkey: np.ndarray
+    pkey: pa.Array
     prediction: np.ndarray
 
     @property
     def label(self) -> np.ndarray:
         """The labels as numbers."""
-        assert self.seeds.label is not None
-        return self.seeds.label.numpy()
+        return _label(self.seeds)
 
     def summary(self) -> dict[str, float | str]:
         """Metrics, regime, number of rows, and the interval of the first metric."""
@@ -54,14 +55,17 @@ def compare(scored: Scored) -> pd.DataFrame:
         known_from=np.concatenate([s.seed_time.numpy() + task.timedelta for s in past.values()]),
         value=np.concatenate([_label(s) for s in past.values()]),
     )
-    columns = feature_matrix(graph[task.entity_table].tf)
-    train, val = ((columns[s.index.numpy()], _label(s)) for s in (known["train"], known["val"]))
     index, size = seeds.index.numpy(), len(seeds)
+    same = constant(kind, _label(known["train"]), size, num_classes=classes)
+    own = entity_past(kind, history, index, seeds.input_time.numpy(), fallback=same, num_classes=classes)
+    columns = feature_matrix(graph[task.entity_table].tf)
+    train, val = ((_visible(graph, columns, s), _label(s)) for s in (known["train"], known["val"]))
+    trees = entity_columns(kind, train, val, _visible(graph, columns, seeds), num_classes=classes)
     predictions = {
         "this run": scored.prediction,
-        "constant": constant(kind, _label(known["train"]), size, num_classes=classes),
-        "entity's past labels": entity_past(kind, history, index, seeds.input_time.numpy(), num_classes=classes),
-        "lightgbm, entity's columns": entity_columns(kind, train, val, columns[index], num_classes=classes),
+        "constant": same,
+        "entity's past labels": own,
+        "lightgbm, entity's columns": trees,
     }
     rows = [
         {"model": name, **_metrics(task, scored.label, values, seeds), "regime": scored.regime}
@@ -73,8 +77,13 @@ def compare(scored: Scored) -> pd.DataFrame:
 
 
 def _label(seeds: Seeds) -> np.ndarray:
-    assert seeds.label is not None
-    return seeds.label.numpy()
+    return labels_of(seeds).numpy()
+
+
+def _visible(graph: HeteroData, columns: np.ndarray, seeds: Seeds) -> np.ndarray:
+    """The entity's columns for each seed; missing where its row is newer than what the seed may see."""
+    known = seed_known(graph, seeds).numpy()
+    return np.where(known[:, None], columns[seeds.index.numpy()], np.float32(np.nan))
 
 
 def _metrics(task: Task, label: np.ndarray, prediction: np.ndarray, seeds: Seeds) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
+from torch_geometric.data.storage import NodeStorage
 
-from graphlearn.errors import RunError, UsageError, unknown_name
+from graphlearn.errors import GraphLearnError, RunError, TaskError, UsageError, first_three, unknown_name
 from graphlearn.graph import Statistics, build_graph
 from graphlearn.graph.text import TextEncoder
 from graphlearn.models.rdl import EncoderFactory, ModelConfig, RelationalModel
@@ -21,9 +23,11 @@ from graphlearn.predict.evaluate import Scored, compare
 from graphlearn.schema import Database, Schema, connect
 from graphlearn.schema.manifest import manifest_dict, schema_from_dict
 from graphlearn.tasks import Task
+from graphlearn.tasks.labels import SPLITS
 from graphlearn.tasks.task import REGIMES
 from graphlearn.tasks.times import TimeLike, time_us
 from graphlearn.training.checkpoint import load_run
+from graphlearn.training.device import check_device
 from graphlearn.training.scoring import predict_seeds
 from graphlearn.training.seeds import Seeds, make_seeds, split_seeds
 
@@ -35,18 +39,23 @@ class Run:
         folder: The run folder.
         encoder: The row encoder's factory, if the model was trained with one of the user's own.
         text_encoder: The text encoder, likewise.
-        device: Where to compute.
+        device: Where to compute, ``"cpu"`` or ``"cuda"``.
+        db: The database to use where a method is given none; by default the source of the training, if it is a path
+            that is still there.
 
     Attributes:
         folder: Where it was read from.
         meta: What ``run.json`` holds.
         schema: Of the database that it was trained on; every database it predicts for is read with it.
-        task: The task; without labels until a database is given.
+        statistics: Of the rows that training saw.
+        task: The task; without labels until a database has been read.
         regime: ``frozen`` or ``rolling``, as trained.
         model: The model, with the weights of the best epoch.
+        device: Where it computes.
 
     Raises:
-        RunError: If the folder is not a run, is incomplete, or was written by another version.
+        RunError: If the folder is not a run, is incomplete, was written by another version, or needs an encoder.
+        UsageError: If there is no such device.
     """
 
     def __init__(
@@ -56,23 +65,27 @@ class Run:
         encoder: EncoderFactory | None = None,
         text_encoder: TextEncoder | None = None,
         device: str = "cpu",
+        db: Database | None = None,
     ) -> None:
+        check_device(device)
         self.folder = Path(folder)
+        self.device = device
         self.meta, weights = load_run(self.folder)
-        self._encoder, self._text_encoder = encoder, text_encoder
+        self._encoder, self._text_encoder, self._db = encoder, text_encoder, db
         try:
-            self.schema: Schema = schema_from_dict(self.meta["schema"], f"{self.folder}/run.json")
+            for name, given in (("encoder", encoder), ("text_encoder", text_encoder)):
+                self._check_encoder(name, self.meta[name], given)
+            self.schema: Schema = schema_from_dict(self.meta["schema"], "its schema")
             self.statistics = Statistics.from_dict(self.meta["statistics"])
             self.task = Task.from_dict(None, self._task_values())
             self.regime: str = self.meta["regime"]
-            for name, given in (("encoder", encoder), ("text_encoder", text_encoder)):
-                if self.meta[name] and given is None:
-                    raise RunError(f"{self.folder} was trained with {name} {self.meta[name]}: pass it again to load.")
             self.model = make_model(self.schema, self.statistics, self.task, self.model_config, encoder)
             self.model.load_state_dict(weights)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise RunError(f"{self.folder} is not complete: {error}. Train again, or restore the folder.") from error
-        self.device = device
+        except RunError:
+            raise
+        except (GraphLearnError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise RunError(f"{self.folder} is not a whole run: {reason} Train again, or restore it.") from error
         self.model.to(device).eval()
 
     def __repr__(self) -> str:
@@ -81,8 +94,8 @@ class Run:
     @property
     def model_config(self) -> ModelConfig:
         """The model's settings."""
-        values = self.meta["model_config"]
-        return ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values = dict(self.meta["model_config"])
+        return ModelConfig(**{**values, "num_neighbors": tuple(values["num_neighbors"])})
 
     def evaluate(
         self, split: str = "test", db: Database | None = None, *, regime: str | None = None
@@ -99,15 +112,14 @@ class Run:
 
     def compare(self, split: str = "test", db: Database | None = None, *, regime: str | None = None) -> pd.DataFrame:
         """The run beside the baselines, one row each, all on the same rows in the same regime."""
-        scored = self._score(split, db, regime)
-        return compare(scored)
+        return compare(self._score(split, db, regime))
 
     def predict_split(
         self, split: str = "test", db: Database | None = None, *, regime: str | None = None
     ) -> pd.DataFrame:
         """Predictions for the rows of a label table, in its order: pkey, seed_time, prediction."""
         scored = self._score(split, db, regime)
-        return self._table(pa.array(scored.pkey), scored.seeds.seed_time, torch.from_numpy(scored.prediction))
+        return self._table(scored.pkey, scored.seeds.seed_time, torch.from_numpy(scored.prediction))
 
     def predict(
         self,
@@ -123,7 +135,8 @@ class Run:
             db: The database, which may have grown since training; by default the one that the run was trained on.
             at: The seed time: microseconds UTC or a date. Rows with a later time are not looked at. By default the
                 newest time in the database. Tasks that complete a column predict each row at its own time instead.
-            entities: Primary keys to predict for; by default every row of the entity table that exists at ``at``.
+            entities: Primary keys to predict for; by default every row of the entity table that exists at ``at``. One
+                whose row is newer than ``at`` gets a prediction too, as of an entity about which nothing is known.
             progress: Called with (rows done, rows in all).
 
         Returns:
@@ -131,26 +144,28 @@ class Run:
             one column of probabilities per class, ``p(class)``.
 
         Raises:
+            UsageError: If ``at`` or a key means nothing, or the database is not at hand.
+            UnknownNameError: If the database lacks a table or column that the run reads.
             TaskError: If ``entities`` names a row that does not exist.
         """
-        db = self._database(db)
-        graph = self.graph(db)
+        completes = self.task.kind == "autocomplete"
+        if completes and at is not None:
+            raise UsageError(f"task '{self.task.name}' completes a column at each row's own time: leave 'at' out.")
+        time = None if at is None else time_us(at, "at")
+        graph = self.graph(self._database(db))
         store = graph[self.task.entity_table]
-        keys = store.pkey if entities is None else _as_keys(list(entities), store.pkey.type, self.task)
-        if self.task.kind == "autocomplete":
-            if at is not None:
-                raise UsageError(f"task '{self.task.name}' completes a column at each row's own time: leave 'at' out.")
-            seeds = make_seeds(graph, self.task, keys, torch.zeros(len(keys), dtype=torch.int64), None)
-            time = store.time[seeds.index]
-            seeds = Seeds(seeds.node_type, seeds.index, time, time, own_row=True)
+        if time is None and not completes:
+            time = newest_time(graph)
+        if entities is not None:
+            keys = _as_keys(list(entities), store.pkey.type, self.task)
         else:
-            newest = newest_time(graph) if at is None else time_us(at, "at")
-            if entities is None and "time" in store:
-                visible = torch.arange(len(keys)) < store.num_undated + torch.searchsorted(
-                    store.time[store.num_undated :], newest, right=True
-                )
-                keys = keys.filter(pa.array(visible.numpy()))
-            seeds = make_seeds(graph, self.task, keys, torch.full((len(keys),), newest), None)
+            keys = store.pkey.filter(_existing(store, time))
+        if time is not None:
+            seeds = make_seeds(graph, self.task, keys, torch.full((len(keys),), time), None)
+        else:
+            seeds = _at_own_time(
+                make_seeds(graph, self.task, keys, torch.zeros(len(keys), dtype=torch.int64), None), store
+            )
         predicted = predict_seeds(self.model, graph.to(self.device), seeds, progress=progress)
         table = self._table(keys, seeds.seed_time, predicted)
         return table.sort_values(["seed_time", "pkey"], kind="stable", ignore_index=True)
@@ -165,8 +180,15 @@ class Run:
             edge_index=False,
         )
 
+    def _check_encoder(self, name: str, trained: str | None, given: object) -> None:
+        if trained and given is None:
+            raise RunError(f"{self.folder} was trained with {name} {trained}: pass it again, load(…, {name}=…).")
+        if given is not None and not trained:
+            raise RunError(f"{self.folder} was trained without {name}: leave it out.")
+
     def _database(self, db: Database | None) -> Database:
-        """``db`` read with the run's schema; the source of the training if there is none."""
+        """``db`` read with the run's schema; without one that of the training."""
+        db = db or self._db
         if db is None:
             source = self.meta["source"]
             if not Path(source).exists():
@@ -176,15 +198,18 @@ class Run:
 
     def _score(self, split: str, db: Database | None, regime: str | None) -> Scored:
         regime = regime or self.regime
-        if regime not in REGIMES:
-            raise unknown_name("regime", regime, REGIMES)
+        check_split(split, regime)
         db = self._database(db)
-        self.task = Task.from_dict(db, self._task_values())
-        labels = self.task.label_table(split)
+        task = Task.from_dict(db, self._task_values())
+        own = self.folder / "task"
+        if own.is_dir() and not (own / f"{split}.parquet").is_file():
+            raise TaskError(f"task '{task.name}': the {split} split is empty: the labels of the training had none.")
+        labels = task.label_table(split)
         graph = self.graph(db)
-        seeds = split_seeds(graph, self.task, split, regime, labels=labels)
+        seeds = split_seeds(graph, task, split, regime, labels=labels)
         predicted = predict_seeds(self.model, graph.to(self.device), seeds).numpy()
-        return Scored(self.task, split, regime, graph, seeds, labels["pkey"].to_numpy(), predicted)
+        self.task = task
+        return Scored(task, split, regime, graph.to("cpu"), seeds, labels["pkey"].combine_chunks(), predicted)
 
     def _task_values(self) -> dict[str, Any]:
         values = dict(self.meta["task"])
@@ -211,9 +236,18 @@ def load(
     encoder: EncoderFactory | None = None,
     text_encoder: TextEncoder | None = None,
     device: str = "cpu",
+    db: Database | None = None,
 ) -> Run:
     """Reads a run folder; see :class:`Run`."""
-    return Run(folder, encoder=encoder, text_encoder=text_encoder, device=device)
+    return Run(folder, encoder=encoder, text_encoder=text_encoder, device=device, db=db)
+
+
+def check_split(split: str, regime: str | None = None) -> None:
+    """Raises :class:`UnknownNameError` if there is no such split or regime."""
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    if regime is not None and regime not in REGIMES:
+        raise unknown_name("regime", regime, REGIMES)
 
 
 def make_model(
@@ -232,19 +266,43 @@ def newest_time(graph: HeteroData) -> int:
     Raises:
         UsageError: If no row has a time.
     """
-    found = [int(store.time[-1]) for store in graph.node_stores if "time" in store and store.num_nodes > store.num_undated]
+    found = [
+        int(store.time[-1]) for store in graph.node_stores if "time" in store and store.num_nodes > store.num_undated
+    ]
     if not found:
         raise UsageError("no row of this database has a time, so there is no newest one: say for when with 'at'.")
     return max(found)
 
 
+def _existing(store: NodeStorage, time: int | None) -> pa.Array:
+    """Which rows exist at ``time``, bool; without one, which have a time of their own."""
+    row = torch.arange(store.num_nodes)
+    if time is None:
+        mask = row >= store.num_undated
+    elif "time" in store:
+        mask = row < store.num_undated + torch.searchsorted(store.time[store.num_undated :], time, right=True)
+    else:
+        mask = torch.ones_like(row, dtype=torch.bool)
+    return pa.array(mask.numpy())
+
+
+def _at_own_time(seeds: Seeds, store: NodeStorage) -> Seeds:
+    """Rows to complete, each as of its own time, each with its other columns known."""
+    undated = seeds.index < store.num_undated
+    if bool(undated.any()):
+        keys = first_three([store.pkey[int(i)] for i in seeds.index[undated][:3]])
+        raise UsageError(f"{int(undated.sum()):,} rows to complete have no time (first: {keys}). Leave them out.")
+    time = store.time[seeds.index]
+    return replace(seeds, seed_time=time, input_time=time)
+
+
 def _as_keys(entities: list[object], dtype: pa.DataType, task: Task) -> pa.Array:
-    """Primary keys in the type that the database has, also when they were given as text."""
+    """Distinct primary keys in the type that the database has, also when they were given as text."""
     try:
         if entities and all(isinstance(key, str) for key in entities):
-            return pa.array(entities, type=pa.string()).cast(dtype)
-        return pa.array(entities, type=dtype)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise UsageError(
-            f"keys of '{task.entity_table}' are of type {dtype}, got {entities[0]!r}: {error}."
-        ) from error
+            keys = pa.array(entities, type=pa.string()).cast(dtype)
+        else:
+            keys = pa.array(entities, type=dtype)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        raise UsageError(f"keys of '{task.entity_table}' are of type {dtype}, got {entities[0]!r}: {error}.") from error
+    return keys.unique()

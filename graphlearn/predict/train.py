@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
@@ -16,20 +17,23 @@ import torch
 from torch_geometric.data import HeteroData
 
 from graphlearn import __version__
-from graphlearn.errors import TaskError, UsageError, unknown_name
+from graphlearn.errors import StorageError, TaskError, UsageError, unknown_name
 from graphlearn.graph import Statistics, build_graph, fit_statistics
 from graphlearn.graph.text import TextEncoder
 from graphlearn.models.rdl import EncoderFactory, ModelConfig, RelationalModel
+from graphlearn.native import kernels
 from graphlearn.predict.run import Run, make_model
 from graphlearn.schema import Database
 from graphlearn.schema.manifest import manifest_dict
 from graphlearn.tasks import Task
+from graphlearn.tasks.labels import EmptySplitError
 from graphlearn.tasks.task import REGIMES
 from graphlearn.training.checkpoint import load_state, partial_path, save_run, save_state
+from graphlearn.training.device import check_device
 from graphlearn.training.loop import TrainConfig, TrainState, fit, make_optimizer, plan
 from graphlearn.training.progress import ProgressBar
 from graphlearn.training.seed import seed_dropout
-from graphlearn.training.seeds import Seeds, split_seeds
+from graphlearn.training.seeds import Seeds, labels_of, split_seeds
 
 MODELS = ("gnn",)
 
@@ -88,7 +92,7 @@ def train(
         train_config: Settings of the optimisation.
         max_minutes: Time after which no new epoch begins.
         resume: Go on with an interrupted training of the same arguments.
-        force: Replace ``out`` if it exists.
+        force: Replace ``out`` if it is a run, and forget an interrupted training of it.
         encoder: Makes the row encoder of a table; see :class:`RelationalModel`.
         text_encoder: Turns texts into vectors; see :func:`build_graph`.
         progress: Show a bar on stderr, if that is a terminal.
@@ -98,54 +102,63 @@ def train(
     Raises:
         UsageError: If an argument is wrong, or ``out`` exists.
         TaskError: If nothing can be learned from the labels.
+        RunError: If there is nothing to resume, or it was another training.
+        StorageError: If the run cannot be written.
     """
     out = Path(out)
-    _check_arguments(out, model, regime, device, force)
+    check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
     sizes = model_config or ModelConfig()
     settings = train_config or TrainConfig()
     if max_minutes is not None:
         settings = replace(settings, max_minutes=max_minutes)
-    facts = {
-        "model": model,
-        "regime": regime,
-        "seed": seed,
-        "source": db.source,
-        "model_config": sizes.to_dict(),
-        "train_config": settings.to_dict(),
-        "schema": manifest_dict(db.schema),
-        "task": task.to_dict(),
-        "fingerprint": db.fingerprint(),
-        "encoder": _name(encoder),
-        "text_encoder": _name(text_encoder),
-    }
-    statistics = fit_statistics(db, fit_until=task.val_time, hidden=task.remove_columns)
-    graph = build_graph(
-        db, statistics=statistics, hidden=task.remove_columns, text_encoder=text_encoder, edge_index=False
-    )
-    seeds = {split: split_seeds(graph, task, split, regime) for split in ("train", "val")}
-    _check_labels(task, seeds["train"])
-    seed_dropout(seed, -1)
-    network = make_model(db.schema, statistics, task, sizes, encoder)
-    if task.task_type == "regression":
-        network.head.fit_range(_labels(seeds["train"]))
-    network, graph = network.to(device), graph.to(device)
-    optimizer = make_optimizer(network, settings)
-    partial, agreed = partial_path(out), _digest(facts)
-    state = load_state(partial, network, optimizer, agreed) if resume else None
-    ages = _longest_age(task, seeds["val"]) if regime == "frozen" else 0
-    if on_start is not None:
-        on_start(Prepared(graph, statistics, network, seeds["train"], seeds["val"], ages, state))
+    partial = partial_path(out)
+    try:
+        statistics = fit_statistics(db, fit_until=task.val_time, hidden=task.remove_columns)
+        graph = build_graph(
+            db, statistics=statistics, hidden=task.remove_columns, text_encoder=text_encoder, edge_index=False
+        )
+        seeds = {split: split_seeds(graph, task, split, regime) for split in ("train", "val")}
+        _check_labels(task)
+        seed_dropout(seed, -1)
+        network = make_model(db.schema, statistics, task, sizes, encoder)
+        if task.task_type == "regression":
+            network.head.fit_range(labels_of(seeds["train"]))
+        network, graph = network.to(device), graph.to(device)
+        optimizer = make_optimizer(network, settings)
+        facts = {
+            "model": model,
+            "regime": regime,
+            "seed": seed,
+            "model_config": sizes.to_dict(),
+            "train_config": settings.to_dict(),
+            "schema": manifest_dict(db.schema),
+            "task": task.to_dict(),
+            "fingerprint": db.fingerprint(),
+            "encoder": _name(encoder),
+            "text_encoder": _name(text_encoder),
+            "versions": _versions(),
+        }
+        agreed = _digest(facts, seeds, device)
+        if resume:
+            state = load_state(partial, network, optimizer, agreed)
+        else:
+            state = TrainState()
+            partial.unlink(missing_ok=True)
+        ages = _longest_age(task, seeds["val"]) if regime == "frozen" else 0
+        if on_start is not None:
+            on_start(
+                Prepared(graph, statistics, network, seeds["train"], seeds["val"], ages, state if resume else None)
+            )
 
-    steps, epochs = plan(len(seeds["train"]), settings)
-    with ProgressBar(steps * epochs, shown=progress) as bar:
+        steps, epochs = plan(len(seeds["train"]), settings)
+        with ProgressBar(steps * epochs, shown=progress) as bar:
 
-        def after_epoch(now: TrainState, optim: torch.optim.AdamW) -> None:
-            save_state(partial, network.state_dict(), optim, now, agreed)
-            if on_epoch is not None:
-                with bar.paused():
-                    on_epoch(now.history[-1])
+            def after_epoch(now: TrainState, optim: torch.optim.AdamW) -> None:
+                save_state(partial, network.state_dict(), optim, now, agreed)
+                if on_epoch is not None:
+                    with bar.paused():
+                        on_epoch(now.history[-1])
 
-        try:
             state = fit(
                 network,
                 graph,
@@ -159,48 +172,68 @@ def train(
                 after_epoch=after_epoch,
                 after_step=lambda epoch, step, _: bar.show(epoch * steps + step, f"epoch {epoch + 1}/{epochs}"),
             )
-        except KeyboardInterrupt as interrupt:
-            kept = f"{partial} keeps the last whole epoch; go on with --resume." if partial.exists() else ""
-            raise KeyboardInterrupt(kept) from interrupt
-    metrics = {"best_epoch": state.best_epoch, "val": state.best_score, "seconds": round(state.seconds, 3)}
-    meta = {**facts, "statistics": statistics.to_dict(), "metrics": metrics, "versions": _versions()}
-    meta["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    save_run(out, network.state_dict(), meta, state.history, force=force, add=_own_labels(task))
+        metrics = {"best_epoch": state.best_epoch, "val": state.best_score, "seconds": round(state.seconds, 3)}
+        meta = {"source": _place(db.source), **facts, "statistics": statistics.to_dict(), "metrics": metrics}
+        meta["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        save_run(out, network.state_dict(), meta, state.history, force=force, add=_own_labels(task))
+    except KeyboardInterrupt as interrupt:
+        if partial.exists():
+            kept = f"{partial} keeps the training up to its last whole epoch; go on with --resume."
+        else:
+            kept = "No epoch was finished, so nothing is kept."
+        raise KeyboardInterrupt(kept) from interrupt
+    except StorageError as error:
+        if not out.exists() and partial.exists() and str(partial) not in str(error):
+            raise StorageError(f"{error} {partial} keeps the training: make room and go on with --resume.") from error
+        raise
     partial.unlink(missing_ok=True)
-    return Run(out, encoder=encoder, text_encoder=text_encoder, device=device)
+    return Run(out, encoder=encoder, text_encoder=text_encoder, device=device, db=db)
 
 
-def _check_arguments(out: Path, model: str, regime: str, device: str, force: bool) -> None:
+def check_arguments(
+    out: Path,
+    *,
+    model: str = "gnn",
+    regime: str = "frozen",
+    device: str = "cpu",
+    resume: bool = False,
+    force: bool = False,
+) -> None:
+    """Raises what can be said of the arguments of :func:`train` before anything is read.
+
+    Raises:
+        UnknownNameError: If there is no such model, regime or device.
+        UsageError: If ``out`` or an interrupted training of it exists and was not asked for, or ``out`` is no run.
+    """
     if model not in MODELS:
         raise unknown_name("model", model, MODELS)
     if regime not in REGIMES:
         raise unknown_name("regime", regime, REGIMES)
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise unknown_name("device", device, ("cpu", "cuda"))
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device '{device}' was asked for, but torch sees no CUDA device here. Use --device cpu.")
+    check_device(device)
     if out.exists() and not force:
         raise UsageError(f"{out} exists. Name another run folder, or add --force to replace it.")
-
-
-def _check_labels(task: Task, seeds: Seeds) -> None:
-    labels = _labels(seeds)
-    if task.task_type in ("binary_classification", "multiclass_classification") and len(labels.unique()) < 2:
-        raise TaskError(
-            f"task '{task.name}' has one class in train: all {len(labels):,} labels are {labels[0].item()}. "
-            "Nothing can be learned; check the target, or use more history."
+    if out.exists() and not (out.is_dir() and ((out / "run.json").is_file() or not any(out.iterdir()))):
+        raise UsageError(f"{out} is not a run folder, so --force does not replace it. Name another place.")
+    if partial_path(out).exists() and not (resume or force):
+        raise UsageError(
+            f"{partial_path(out)} keeps an interrupted training of {out}. Go on with --resume, or start again with "
+            "--force."
         )
 
 
-def _labels(seeds: Seeds) -> torch.Tensor:
-    assert seeds.label is not None
-    return seeds.label
+def _check_labels(task: Task) -> None:
+    """What would otherwise show only after the training."""
+    if task.task_type == "multilabel_classification" and not task.classes:
+        raise TaskError(f"task '{task.name}' has no class in train: every label is an empty list. Check the target.")
+    if task.labels_given:  # those of test are kept in the run folder
+        with contextlib.suppress(EmptySplitError):
+            task.label_table("test")
 
 
 def _longest_age(task: Task, val: Seeds) -> int:
-    """How far past the cut the rows to predict reach: the evaluation period that the task asks for, or validation's own."""
+    """How far past the cut the rows to predict reach: the evaluation period of the task, or validation's own."""
     asked = (task.num_eval_timestamps - 1) * task.timedelta
-    return max(asked, int((val.seed_time - val.input_time).max())) if len(val) else asked
+    return max(asked, int((val.seed_time - val.input_time).max()))
 
 
 def _own_labels(task: Task) -> Callable[[Path], None] | None:
@@ -216,11 +249,20 @@ def _name(function: object) -> str | None:
     return None if function is None else getattr(function, "__name__", type(function).__name__)
 
 
-def _digest(facts: dict[str, Any]) -> str:
+def _digest(facts: dict[str, Any], seeds: dict[str, Seeds], device: str) -> str:
     """Changes when anything that the numbers depend on changes; a time budget does not."""
     settings = {k: v for k, v in facts["train_config"].items() if k not in ("max_minutes", "num_threads")}
-    text = json.dumps({**facts, "train_config": settings, "threads": torch.get_num_threads()}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    machine = {"device": device, "threads": torch.get_num_threads(), "native": kernels is not None}
+    digest = hashlib.sha256(json.dumps({**facts, "train_config": settings, **machine}, sort_keys=True).encode())
+    for part in seeds.values():
+        for tensor in (part.index, part.seed_time, part.input_time, labels_of(part)):
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _place(source: str) -> str:
+    """A path that is found from another working directory, too."""
+    return str(Path(source).resolve()) if Path(source).exists() else source
 
 
 def _versions() -> dict[str, str]:

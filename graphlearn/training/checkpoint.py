@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,28 +40,31 @@ def save_run(
 ) -> None:
     """Writes the run folder aside, then renames it to ``out``; ``add`` may put more into the folder.
 
+    With ``force`` an earlier ``out`` is moved away first, and deleted only when the new one stands in its place.
+
     Raises:
         StorageError: If it cannot be written; then ``out`` is as it was.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, aside / "model.safetensors")
-            (aside / "run.json").write_text(json.dumps({"format": FORMAT, **meta}, indent=1), encoding="utf-8")
-            lines = "".join(json.dumps(record) + "\n" for record in history)
-            (aside / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
+            made, old = Path(aside) / "new", Path(aside) / "old"
+            made.mkdir()
+            save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, made / "model.safetensors")
+            (made / "run.json").write_text(to_json({"format": FORMAT, **meta}, indent=1), encoding="utf-8")
+            lines = "".join(to_json(record) + "\n" for record in history)
+            (made / "metrics.jsonl").write_text(lines, encoding="utf-8")
             if add is not None:
-                add(aside)
-            aside.chmod(0o755)
-            if force and out.exists():
-                shutil.rmtree(out)
-            aside.rename(out)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+                add(made)
+            try:
+                if force and out.exists():
+                    os.replace(out, old)
+                made.rename(out)
+            finally:
+                if old.exists() and not out.exists():
+                    os.replace(old, out)
     except (OSError, SafetensorError) as error:
-        raise StorageError(f"the run {out} could not be written: {error}.") from error
+        raise StorageError(f"the run {out} could not be written: {_reason(error)}.") from error
 
 
 def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -71,21 +75,23 @@ def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     file = folder / "run.json"
     if not file.is_file():
-        raise RunError(f"{folder} is not a run folder (it has no run.json). Name the folder given to train --out.")
+        found = "it has no run.json" if folder.is_dir() else "there is no such folder"
+        raise RunError(f"{folder} is not a run folder: {found}. Name the folder given to train --out.")
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
-        found = meta["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is not readable as a run: {error}. Train again, or restore the file.") from error
-    if found != FORMAT:
+        form, versions = meta["format"], dict(meta.get("versions", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{file} is not readable as a run: {_reason(error)}. Train again, or restore it.") from error
+    if form != FORMAT:
         raise RunError(
-            f"{folder} was written in run format {found} by graphlearn {meta.get('versions', {}).get('graphlearn', '?')}; "
+            f"{folder} was written in run format {form} by graphlearn {versions.get('graphlearn', '?')}; "
             f"this version reads format {FORMAT}. Train again, or install that version."
         )
+    weights = folder / "model.safetensors"
     try:
-        return meta, load_file(folder / "model.safetensors")
+        return meta, load_file(weights)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{folder / 'model.safetensors'} cannot be read: {error}. Train again, or restore it.") from error
+        raise RunError(f"{weights} cannot be read: {_reason(error)}. Train again, or restore it.") from error
 
 
 def save_state(path: Path, weights: Mapping[str, Tensor], optimizer: AdamW, state: TrainState, plan: str) -> None:
@@ -115,8 +121,11 @@ def save_state(path: Path, weights: Mapping[str, Tensor], optimizer: AdamW, stat
         save_file(kept, aside, metadata={"state": json.dumps(facts), "plan": plan})
         os.replace(aside, path)
     except (OSError, SafetensorError) as error:
-        aside.unlink(missing_ok=True)
-        raise StorageError(f"the state of the training could not be kept in {path}: {error}.") from error
+        before = " It still holds the epoch before: make room and go on with --resume." if path.exists() else ""
+        raise StorageError(f"the training could not be kept in {path}: {_reason(error)}.{before}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def load_state(path: Path, model: torch.nn.Module, optimizer: AdamW, plan: str) -> TrainState:
@@ -126,18 +135,18 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: AdamW, plan: str) 
         RunError: If there is nothing to go on from, or it belongs to another plan.
     """
     if not path.is_file():
-        raise RunError(f"there is no interrupted training to resume: {path} does not exist. Leave --resume out.")
+        raise RunError(f"there is no interrupted training to go on with: {path} does not exist. Leave --resume out.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         tensors = load_file(path)
         facts = json.loads(metadata["state"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}. Delete it and train again.") from error
+        raise RunError(f"{path} cannot be read: {_reason(error)}. Start again with --force.") from error
     if metadata.get("plan") != plan:
         raise RunError(
-            f"{path} belongs to a training with another source, task, setting or seed. "
-            "Resume with the same arguments, or delete the file and train again."
+            f"{path} belongs to a training with other data, labels, settings, versions or another seed. "
+            "Resume with the same arguments, or start again with --force."
         )
     model.load_state_dict(_part(tensors, "model."))
     moments: dict[int, dict[str, Tensor]] = {}
@@ -146,6 +155,28 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: AdamW, plan: str) 
         moments.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return TrainState(best=_part(tensors, "best."), **facts)
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """JSON text, with null for numbers that JSON does not have: a metric without a value is NaN."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong in a few words; the path stands in the message already."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

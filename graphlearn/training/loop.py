@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch_geometric.data import HeteroData
 
+from graphlearn.errors import GraphLearnError, check_positive
 from graphlearn.models.rdl import RelationalModel
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.tasks.metrics import primary_metric, score
-from graphlearn.training.scoring import forward, predict_seeds, seed_loader
+from graphlearn.training.scoring import device_of, forward, predict_seeds, seed_loader
 from graphlearn.training.seed import epoch_generator, seed_dropout
 from graphlearn.training.seeds import Seeds
 
@@ -48,6 +49,17 @@ class TrainConfig:
     patience: int = 10
     max_minutes: float | None = None
     num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            grad_clip=self.grad_clip,
+            max_steps=self.max_steps,
+            patience=self.patience,
+            num_threads=self.num_threads,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -93,6 +105,9 @@ def fit(
         optimizer: Of this model.
         after_epoch: Called with the state, to keep it and to tell of it.
         after_step: Called with (epoch, steps done, steps of the epoch).
+
+    Raises:
+        GraphLearnError: If the loss is no longer finite.
     """
     state = state or TrainState()
     optimizer = optimizer or make_optimizer(model, config)
@@ -104,24 +119,29 @@ def fit(
         started = time.perf_counter()
         generator = epoch_generator(seed, state.epoch)
         seed_dropout(seed, state.epoch)
-        seeds = train.aged(longest_age, generator)
+        seeds = train.aged(longest_age, generator).to(device_of(model))
         loader = seed_loader(
             graph, sampler, seeds, batch_size=config.batch_size, generator=generator, num_threads=config.num_threads
         )
         model.train()
-        total = torch.zeros((), device=graph_device(model))
+        total = torch.zeros((), device=device_of(model))
         for step, batch in zip(range(steps), loader, strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * _schedule((state.epoch * steps + step + 0.5) / (epochs * steps))
             with torch.autocast(total.device.type, torch.bfloat16, enabled=total.device.type == "cuda"):
                 loss = model.head.loss(forward(model, graph, batch), batch.label)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
             optimizer.step()
             total += loss.detach()
             if after_step is not None:
                 after_step(state.epoch, step + 1, steps)
+        if not math.isfinite(total.item()):
+            raise GraphLearnError(
+                f"the loss of epoch {state.epoch + 1} is {total.item()}: the training diverged. "
+                f"Take a lower learning rate than {config.lr}."
+            )
         value = validate(model, graph, val)[metric]
         state.epoch += 1
         state.seconds += time.perf_counter() - started
@@ -153,11 +173,6 @@ def validate(model: RelationalModel, graph: HeteroData, seeds: Seeds) -> dict[st
     assert seeds.label is not None
     predicted = predict_seeds(model, graph, seeds).numpy()
     return score(model.head.task_type, seeds.label.numpy(), predicted)
-
-
-def graph_device(model: RelationalModel) -> torch.device:
-    """The device of the model's parameters."""
-    return next(model.parameters()).device
 
 
 def _schedule(progress: float) -> float:

@@ -25,7 +25,10 @@ def seed_loader(
     generator: torch.Generator | None = None,
     num_threads: int = 1,
 ) -> SeedLoader:
-    """Batches of seeds, in random order if there is a generator, with what :func:`forward` needs attached."""
+    """Batches of seeds, in random order if there is a generator, with what :func:`forward` needs attached.
+
+    The seeds must be on the device of the graph.
+    """
     extra = {"seed_known": seed_known(graph, seeds)}
     if seeds.label is not None:
         extra["label"] = seeds.label
@@ -48,14 +51,21 @@ def seed_known(graph: HeteroData, seeds: Seeds) -> Tensor:
     store = graph[seeds.node_type]
     if seeds.own_row or "time" not in store:
         return torch.ones(len(seeds), dtype=torch.bool, device=seeds.index.device)
-    return (seeds.index < store.num_undated) | (store.time[seeds.index] <= seeds.input_time)
+    known: Tensor = (seeds.index < store.num_undated) | (store.time[seeds.index] <= seeds.input_time)
+    return known
 
 
 def forward(model: RelationalModel, graph: HeteroData, batch: HeteroData) -> Tensor:
     """The model's output for a batch, whose rows are read from ``graph``."""
     rows = {name: graph[name].tf[batch[name].rows] for name in graph.node_types}
-    times = {name: graph[name].time[batch[name].rows] for name in graph.node_types if "time" in graph[name]}
-    output: Tensor = model(batch, rows, times)
+    times, dated = {}, {}
+    for name in graph.node_types:
+        store = graph[name]
+        if "time" in store:
+            times[name] = store.time[batch[name].rows]
+        if store.num_undated and "time" in store:
+            dated[name] = batch[name].rows >= store.num_undated
+    output: Tensor = model(batch, rows, times, dated)
     return output
 
 
@@ -72,7 +82,10 @@ def predict_seeds(
     When all seeds share one time, the levels below them hold each row once: every seed computes what its own tree
     would, but rows that many seeds see are computed once.
     """
-    shared = len(seeds) > 0 and all(bool((t == t[0]).all()) for t in (seeds.input_time, seeds.seed_time))
+    if not len(seeds):
+        return torch.empty(0, model.head.num_classes) if "multi" in model.head.task_type else torch.empty(0)
+    seeds = seeds.to(device_of(model))
+    shared = all(bool((t == t[0]).all()) for t in (seeds.input_time, seeds.seed_time))
     sampler = TemporalNeighborSampler(graph, list(model.config.num_neighbors), strategy="last", disjoint=not shared)
     loader = seed_loader(graph, sampler, seeds, batch_size=SHARED_BATCH if shared else batch_size)
     model.eval()
@@ -82,4 +95,9 @@ def predict_seeds(
             parts.append(model.head.predict(forward(model, graph, batch)).float().cpu())
             if progress is not None:
                 progress(sum(map(len, parts)), len(seeds))
-    return torch.cat(parts) if parts else torch.empty(0)
+    return torch.cat(parts)
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """The device of the model's parameters."""
+    return next(model.parameters()).device

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from graphlearn.errors import TaskError
+from graphlearn.errors import TaskError, first_three
 from graphlearn.graph.build import node_index
 from graphlearn.tasks.task import Task
 
@@ -46,16 +46,17 @@ class Seeds:
         if longest <= 0:
             return self
         share = torch.rand(len(self), generator=generator, dtype=torch.float64)
-        return replace(self, input_time=self.seed_time - (share * longest).long())
+        age = (share * longest).long().to(self.seed_time.device)
+        return replace(self, input_time=self.seed_time - age)
 
-    def take(self, order: Tensor) -> Seeds:
-        """The seeds at the positions ``order``."""
+    def to(self, device: torch.device) -> Seeds:
+        """The same seeds on another device."""
         return replace(
             self,
-            index=self.index[order],
-            seed_time=self.seed_time[order],
-            input_time=self.input_time[order],
-            label=None if self.label is None else self.label[order],
+            index=self.index.to(device),
+            seed_time=self.seed_time.to(device),
+            input_time=self.input_time.to(device),
+            label=None if self.label is None else self.label.to(device),
         )
 
 
@@ -70,16 +71,21 @@ def make_seeds(graph: HeteroData, task: Task, keys: pa.Array, seed_time: Tensor,
         missing = [keys[int(i)].as_py() for i in (index < 0).nonzero()[:3]]
         count = int((index < 0).sum())
         raise TaskError(
-            f"{count:,} of {len(keys):,} rows to predict name no row of '{task.entity_table}' "
-            f"(first: {', '.join(map(str, missing))}). Load those rows, or leave the keys out."
+            f"{count:,} of {len(keys):,} keys to predict for name no row of '{task.entity_table}' that is used "
+            f"(first: {first_three(missing)}). Load these rows, give them a time if the schema drops rows without one, "
+            "or leave the keys out."
         )
     input_time = seed_time if cut is None else seed_time.clamp_max(cut)
     return Seeds(task.entity_table, index, seed_time, input_time, own_row=task.kind == "autocomplete")
 
 
-def split_seeds(
-    graph: HeteroData, task: Task, split: str, regime: str, *, labels: pa.Table | None = None
-) -> Seeds:
+def labels_of(seeds: Seeds) -> Tensor:
+    """The labels of seeds that have some."""
+    assert seeds.label is not None
+    return seeds.label
+
+
+def split_seeds(graph: HeteroData, task: Task, split: str, regime: str, *, labels: pa.Table | None = None) -> Seeds:
     """The labelled seeds of a split under a regime; train rows see everything up to their own time.
 
     ``labels`` is the split's label table, if it is already at hand.

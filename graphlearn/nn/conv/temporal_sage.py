@@ -22,13 +22,13 @@ class TemporalSAGEConv(Module):
             + \sum_e \mathbf{W}_e\, \mathbf{m}_{v,e}\bigr)\Bigr)
 
     over the n neighbours u of v through edge type e; :math:`\boldsymbol{\phi}_u` is the age of u
-    (:class:`~graphlearn.nn.encoder.time.AgeEncoder`), whose decays summed are counts in several windows. Contents are gathered and
-    reduced in one step, so no message is ever written to memory.
+    (:class:`~graphlearn.nn.encoder.time.AgeEncoder`), whose decays summed are counts in several windows. Contents are
+    gathered and reduced in one step, so no message is ever written to memory.
 
     Source: Hamilton et al., "Inductive Representation Learning on Large Graphs", arXiv:1706.02216; summed over
     relations as in Schlichtkrull et al., arXiv:1703.06103. Differs from the relational reference model (Fey et al.,
-    arXiv:2312.04615): mean instead of sum with the counts beside it, ages per relation, a residual, normalisation before
-    the non-linearity.
+    arXiv:2312.04615): mean instead of sum with the counts beside it, ages per relation, a residual, normalisation
+    before the non-linearity.
 
     Args:
         channels: Size of rows, in and out.
@@ -39,12 +39,12 @@ class TemporalSAGEConv(Module):
     Shapes:
         - ``x``: per source type ``[N, channels]``, the vectors that ``col`` of :meth:`forward` points into
         - ``x_dst``: per destination type ``[M, channels]``
-        - returns per destination type ``[M, channels]``; a node without neighbours changes by its own term only
+        - ``age``: per source type ``[N, age_channels]``, the ages that ``col_age`` points into; zeros for no age
+        - returns per destination type ``[M, channels]``; a node without neighbours changes by its own term only, and a
+          type that no edge type ends in does not change
     """
 
-    def __init__(
-        self, channels: int, age_channels: int, edge_types: list[EdgeType], *, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, channels: int, age_channels: int, edge_types: list[EdgeType], *, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = dropout
         self.edge_types = list(edge_types)
@@ -60,6 +60,7 @@ class TemporalSAGEConv(Module):
     def reset_parameters(self) -> None:
         for modules in (self.lin_src, self.lin_dst, self.norm, self.lin_out):
             for module in modules.values():
+                assert isinstance(module, (Linear, LayerNorm))
                 module.reset_parameters()
 
     def forward(

@@ -1,1 +1,6 @@
-"""."""
+"""Encoders: a row, or its age, as one vector."""
+
+from graphlearn.nn.encoder.row import RowEncoder
+from graphlearn.nn.encoder.time import AgeEncoder
+
+__all__ = ["AgeEncoder", "RowEncoder"]

@@ -20,11 +20,11 @@ class RowEncoder(Module):
         \mathrm{out} = \mathbf{h}' + \mathbf{W}_2\, \mathrm{ReLU}(\mathrm{LN}(\mathbf{h}')), \quad
         \mathbf{h}' = \mathbf{W}_1\, \mathrm{ReLU}(\mathrm{LN}(\mathbf{h}))
 
-    :math:`\phi_c` of a number x (standardised) is (clip(x), sign(x) log(1 + |x|), the position within each quarter of the
-    values seen, missing); of a category its one-hot vector, with slots for missing and for unseen; of a set of
-    categories the mean of theirs; of a date its year, the sine and cosine of month, weekday and hour, missing; of a vector
-    the vector itself. Since the maps are added, all columns of a kind are one matrix product or one embedding bag:
-    memory is ``[R, channels]``, never ``[R, C, channels]`` as in the encoders of PyTorch Frame.
+    :math:`\phi_c` of a number x (standardised) is (clip(x), sign(x) log(1 + |x|), the position within each quarter of
+    the values seen, missing); of a category its one-hot vector, with slots for missing and for unseen; of a set of
+    categories the mean of theirs; of a date its year, the sine and cosine of month, weekday and hour, missing; of a
+    vector the vector itself. Since the maps are added, all columns of a kind are one matrix product or one embedding
+    bag: memory is ``[R, channels]``, never ``[R, C, channels]`` as in the encoders of PyTorch Frame.
 
     Source: the columns' encodings follow Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep
     Learning", arXiv:2203.05556 (piecewise linear); the row container is PyTorch Frame's, arXiv:2404.00776.
@@ -38,8 +38,14 @@ class RowEncoder(Module):
 
     Shapes:
         - ``tf``: a ``TensorFrame`` of R rows
-        - returns ``[R, channels]`` float32
+        - returns ``[R, channels]`` in the dtype of the module
     """
+
+    edges: Tensor
+    category_offset: Tensor
+    set_offset: Tensor
+    year: Tensor
+    use_year: Tensor
 
     def __init__(
         self,
@@ -102,13 +108,14 @@ class RowEncoder(Module):
         if stype.timestamp in feats:
             h = h + self.timestamp(self._dates(feats[stype.timestamp]))
         if stype.embedding in feats:
-            h = h + self.vector(feats[stype.embedding].values)
+            h = h + self.vector(feats[stype.embedding].values.to(self.bias.dtype))
         h = self.lin1(F.relu(self.norm1(h)))
-        return h + self.lin2(F.dropout(F.relu(self.norm2(h)), self.dropout, self.training))
+        out: Tensor = h + self.lin2(F.dropout(F.relu(self.norm2(h)), self.dropout, self.training))
+        return out
 
     def _numbers(self, x: Tensor) -> Tensor:
         missing = x.isnan()
-        x = x.masked_fill(missing, 0.0)
+        x = x.masked_fill(missing, 0.0).to(self.edges.dtype)
         low, high = self.edges[:, :-1], self.edges[:, 1:]  # [C, 4], the four quarters of the values seen
         within = (x.unsqueeze(-1) - low) / (high - low).clamp_min(1e-6)
         within = within.clamp(0.0, 1.0).masked_fill(missing.unsqueeze(-1), 0.0)
@@ -122,15 +129,14 @@ class RowEncoder(Module):
         weight = size.clamp_min(1).to(self.set.dtype).reciprocal()[cell]
         index = x.values + self.set_offset[cell % x.num_cols]
         rows = x.offset[:: x.num_cols] if x.num_cols > 1 else x.offset
-        return F.embedding_bag(
-            index, self.set, rows, mode="sum", per_sample_weights=weight, include_last_offset=True
-        )
+        return F.embedding_bag(index, self.set, rows, mode="sum", per_sample_weights=weight, include_last_offset=True)
 
     def _dates(self, x: Tensor) -> Tensor:
         missing = x[..., 0] < 0
         x = x.to(self.year.dtype)
         low, high = self.year[:, 0], self.year[:, 1]
-        year = (x[..., 0] + x[..., 1] / 12 - low) / (high - low + 1) * 2 - 1
+        # Databases write "for ever" as the year 9999.
+        year = ((x[..., 0] + x[..., 1] / 12 - low) / (high - low + 1) * 2 - 1).clamp(-3.0, 3.0)
         turn = 2 * torch.pi * torch.stack([x[..., 1] / 12 + x[..., 2] / 372, x[..., 3] / 7, x[..., 4] / 24], dim=-1)
         parts = torch.cat([(year * self.use_year).unsqueeze(-1), turn.sin(), turn.cos()], dim=-1)
         parts = parts.masked_fill(missing.unsqueeze(-1), 0.0)

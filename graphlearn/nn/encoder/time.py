@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from graphlearn.errors import check_positive
+
 _US_PER_DAY = 86_400_000_000
 
 
@@ -24,21 +26,33 @@ class AgeEncoder(Module):
 
     Args:
         shortest: Shortest half-life in days, > 0.
-        longest: Longest half-life in days.
-        num_decays: How many half-lives.
+        longest: Longest half-life in days, :math:`d_{\max}`, >= ``shortest``.
+        num_decays: How many half-lives, K > 0.
 
     Shapes:
         - ``age``: ``[N]`` int64, microseconds, >= 0
-        - returns ``[N, num_decays + 1]`` float32
+        - returns ``[N, K + 1]`` in the dtype of the module
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
+
+    rate: Tensor
 
     def __init__(self, shortest: float = 1.0, longest: float = 4096.0, *, num_decays: int = 7) -> None:
         super().__init__()
-        self.longest = longest
+        check_positive(shortest=shortest, num_decays=num_decays)
+        if longest < shortest:
+            raise ValueError(f"'longest' must be >= 'shortest' = {shortest} days, got {longest}.")
+        self.shortest, self.longest = shortest, longest
         self.out_channels = num_decays + 1
-        self.register_buffer("rate", math.log(2) / torch.logspace(math.log10(shortest), math.log10(longest), num_decays))
+        half_lives = torch.logspace(math.log10(shortest), math.log10(longest), num_decays, dtype=torch.float64)
+        self.register_buffer("rate", (math.log(2) / half_lives).to(torch.get_default_dtype()))
 
     def forward(self, age: Tensor) -> Tensor:
         # Whole microseconds are divided in float64: float32 cannot hold a date.
-        days = (age.double() / _US_PER_DAY).float().unsqueeze(-1)
+        days = (age.double() / _US_PER_DAY).to(self.rate.dtype).unsqueeze(-1)
         return torch.cat([days.log1p() / math.log1p(self.longest), (-days * self.rate).exp()], dim=-1)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.shortest}, {self.longest}, num_decays={self.out_channels - 1})"

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import LayerNorm, Linear, Module
 
+from graphlearn.errors import check_positive, unknown_name
+
 TASK_TYPES = (
     "binary_classification",
     "regression",
@@ -27,27 +29,37 @@ class NodeHead(Module):
     regression                  absolute error         ``[B]`` float                            value
     ==========================  =====================  =======================================  ===================
 
-    A regression works on ``(y - center) / scale``, and its predictions are kept within ``[low, high]``, which training
-    sets from the train labels (median, mean absolute deviation, 2nd and 98th percentile).
+    A regression works on ``(y - center) / scale``, and its predictions are kept within ``[low, high]``; see
+    :meth:`fit_range`. A label of -1 is a class that training did not have.
 
     Args:
         channels: Size of the seed's vector.
         task_type: One of the four above.
-        num_classes: C, for the two kinds that have several.
+        num_classes: C, for the two kinds that have several; 1 for the others.
 
     Shapes:
         - ``x``: ``[B, channels]``
         - returns ``[B]``, or ``[B, C]`` for several classes
 
     Raises:
-        ValueError: If the task type is none of the four.
+        UnknownNameError: If the task type is none of the four.
+        ValueError: If ``num_classes`` does not fit the task type.
     """
+
+    center: Tensor
+    scale: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(self, channels: int, task_type: str, *, num_classes: int = 1) -> None:
         super().__init__()
         if task_type not in TASK_TYPES:
-            raise ValueError(f"'task_type' must be one of {', '.join(TASK_TYPES)}, got '{task_type}'.")
-        self.task_type = task_type
+            raise unknown_name("task type", task_type, TASK_TYPES)
+        check_positive(channels=channels, num_classes=num_classes)
+        if num_classes > 1 and "multi" not in task_type:
+            raise ValueError(f"{task_type} has one output, got num_classes={num_classes}. Leave it out.")
+        self.channels, self.num_classes = channels, num_classes
+        self.task_type = str(task_type)
         self.norm = LayerNorm(channels)
         self.lin = Linear(channels, num_classes)
         self.register_buffer("center", torch.zeros(()))
@@ -62,30 +74,42 @@ class NodeHead(Module):
         torch.nn.init.zeros_(self.lin.bias)
 
     def fit_range(self, label: Tensor) -> None:
-        """Sets centre, scale and range of a regression from the train labels ``[N]``."""
+        """Sets the range of a regression from its train labels ``[N]``, N > 0.
+
+        ``center`` is their median, ``scale`` their mean absolute deviation from it (1 if they are all alike), ``low``
+        and ``high`` their 2nd and 98th percentile.
+        """
         ranked = label.double().sort().values
         center = ranked[(len(ranked) - 1) // 2]
+        spread = (ranked - center).abs().mean()
         self.center.fill_(center)
-        self.scale.fill_((ranked - center).abs().mean().clamp_min(1e-12))
+        self.scale.fill_(torch.where(spread > 0, spread, 1.0))
         self.low.fill_(ranked[round(0.02 * (len(ranked) - 1))])
         self.high.fill_(ranked[round(0.98 * (len(ranked) - 1))])
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.lin(self.norm(x))
+        out: Tensor = self.lin(self.norm(x))
         return out if "multi" in self.task_type else out.squeeze(-1)
 
     def loss(self, out: Tensor, label: Tensor) -> Tensor:
         """Mean loss of a batch; ``out`` is what :meth:`forward` gave."""
+        out = out.to(self.scale.dtype)  # under autocast it has fewer digits
         if self.task_type == "regression":
             return F.l1_loss(out, ((label - self.center) / self.scale).to(out.dtype))
         if self.task_type == "multiclass_classification":
-            return F.cross_entropy(out, label, ignore_index=-1)
+            # Not the mean that torch takes, which is NaN where every label is left out.
+            total = F.cross_entropy(out, label, ignore_index=-1, reduction="sum")
+            return total / (label >= 0).sum().clamp_min(1)
         return F.binary_cross_entropy_with_logits(out, label.to(out.dtype))
 
     def predict(self, out: Tensor) -> Tensor:
         """Probabilities, or values in the unit of the label."""
+        out = out.to(self.scale.dtype)
         if self.task_type == "regression":
             return (out * self.scale + self.center).clamp(self.low, self.high)
         if self.task_type == "multiclass_classification":
             return out.softmax(dim=-1)
         return out.sigmoid()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.channels}, {self.task_type!r}, num_classes={self.num_classes})"
