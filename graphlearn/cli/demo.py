@@ -15,6 +15,7 @@ import typer
 import graphlearn
 from graphlearn.cli.app import run
 from graphlearn.errors import StorageError, UsageError
+from graphlearn.training.checkpoint import partial_path
 
 
 def demo(
@@ -27,7 +28,7 @@ def demo(
 ) -> None:
     """Run the whole path on a generated shop: inspect, train, evaluate, predict."""
     shop, churn, predictions = out / "shop", out / "churn", out / "predictions.parquet"
-    _make_room(out, [shop, churn, predictions], force)
+    _make_room(out, [shop, churn, partial_path(churn), predictions], force)
     generator = load_generator()
 
     typer.echo(f"A shop of {customers:,} customers, made from seed {seed}: {shop}")

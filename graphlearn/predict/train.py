@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch_geometric.data import HeteroData
 
-from graphlearn import __version__
 from graphlearn.errors import StorageError, TaskError, UsageError, unknown_name
 from graphlearn.graph import Statistics, build_graph, fit_statistics
 from graphlearn.graph.text import TextEncoder
@@ -266,5 +265,5 @@ def _place(source: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    names = ("torch", "torch-geometric", "pytorch-frame", "duckdb", "pyarrow")
-    return {"graphlearn": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}
+    names = ("graphlearn", "torch", "torch-geometric", "pytorch-frame", "duckdb", "pyarrow")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
