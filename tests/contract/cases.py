@@ -1,0 +1,176 @@
+"""One small instance of every public layer, with inputs for it. A new layer adds one case here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch_frame
+from torch import Tensor
+from torch_frame import TensorFrame, stype
+from torch_frame.data import MultiNestedTensor
+from torch_frame.data.stats import StatType
+
+from graphlearn.nn import AgeEncoder, HeteroSAGEConv, NodeHead, RowEncoder, TemporalSAGEConv
+
+READS, HOLDS = ("papers", "reads", "people"), ("people", "holds", "papers")
+EDGES = [READS, HOLDS]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to build a layer and what to give it.
+
+    Args:
+        build: A layer with random weights from torch's default generator.
+        inputs: Arguments of ``forward`` from a seed.
+        join: The arguments that hold those of two calls side by side: a batch of two graphs, or more rows.
+        reorder: The same arguments with what is read numbered otherwise, and the order that the output must have then;
+            None: as before.
+    """
+
+    build: Callable[[], torch.nn.Module]
+    inputs: Callable[[int], tuple[Any, ...]]
+    join: Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Any, ...]]
+    reorder: Callable[[tuple[Any, ...]], tuple[tuple[Any, ...], Tensor | None]]
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def shuffled(size: int) -> Tensor:
+    return torch.randperm(size, generator=generator(9))
+
+
+def rows(seed: int) -> tuple[TensorFrame]:
+    """Four rows with a number, a category, a date and a set each, some cells missing."""
+    g = generator(seed)
+    size = torch.tensor([0, 2, 1, 1])
+    feats = {
+        stype.numerical: torch.randn(4, 2, generator=g),
+        stype.categorical: torch.randint(-1, 3, (4, 1), generator=g, dtype=torch.int32),
+        stype.timestamp: torch.tensor([2001, 3, 4, 5, 6, 7, 8], dtype=torch.int16).repeat(4, 1, 1),
+        stype.multicategorical: MultiNestedTensor(
+            4, 1, torch.randint(3, (4,), generator=g), torch.cat([size[:1] * 0, size.cumsum(0)])
+        ),
+    }
+    feats[stype.numerical][1, 0] = torch.nan
+    feats[stype.timestamp][2] = -1
+    return (TensorFrame(feats, ROW_NAMES),)
+
+
+ROW_NAMES = {
+    stype.numerical: ["x", "y"],
+    stype.categorical: ["kind"],
+    stype.timestamp: ["made"],
+    stype.multicategorical: ["tags"],
+}
+ROW_STATS = {
+    "x": {StatType.QUANTILES: [-2.0, -1.0, 0.0, 1.0, 2.0]},
+    "y": {StatType.QUANTILES: [-2.0, -1.0, 0.0, 1.0, 2.0]},
+    "kind": {StatType.COUNT: (["a", "b", "<other>"], [2, 1, 0])},
+    "made": {StatType.YEAR_RANGE: [1990, 2000]},
+    "tags": {StatType.MULTI_COUNT: (["a", "b", "<other>"], [2, 1, 0])},
+}
+
+
+def graph(seed: int) -> tuple[dict[str, Tensor], dict[tuple[str, str, str], tuple[Tensor, Tensor]]]:
+    """Vectors of 5 papers and 4 people, and lists of neighbours; the last person reads nothing."""
+    g = generator(seed)
+    x = {"papers": torch.randn(5, 3, generator=g), "people": torch.randn(4, 3, generator=g)}
+    return x, {
+        READS: (torch.tensor([0, 2, 3, 6, 6]), torch.randint(5, (6,), generator=g)),
+        HOLDS: (torch.tensor([0, 0, 1, 2, 4, 5]), torch.randint(4, (5,), generator=g)),
+    }
+
+
+def temporal_graph(seed: int) -> tuple[Any, ...]:
+    x, csr = graph(seed)
+    age = {name: torch.rand(len(value), 2, generator=generator(seed + 50)) for name, value in x.items()}
+    return x, age, {name: value.clone() for name, value in x.items()}, {e: (p, c, c) for e, (p, c) in csr.items()}
+
+
+def join_dicts(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: torch.cat([a[name], b[name]]) for name in a}
+
+
+def join_csr(x: dict[str, Tensor], a: dict[Any, Any], b: dict[Any, Any]) -> dict[Any, Any]:
+    """Two sets of lists side by side; ``x``: the vectors of the first, whose number shifts the positions."""
+    joined = {}
+    for e, (ptr, *cols) in a.items():
+        other, *more = b[e]
+        joined[e] = (
+            torch.cat([ptr, other[1:] + ptr[-1]]),
+            *(torch.cat([p, q + len(x[e[0]])]) for p, q in zip(cols, more, strict=True)),
+        )
+    return joined
+
+
+def renumbered(x: dict[str, Tensor], csr: dict[Any, Any]) -> tuple[dict[str, Tensor], dict[Any, Any]]:
+    """Sources in another order, and each list the other way round."""
+    order = {name: shuffled(len(value)) for name, value in x.items()}
+    moved = {}
+    for e, (ptr, *cols) in csr.items():
+        entry = torch.cat([torch.arange(int(a), int(b)).flip(0) for a, b in itertools.pairwise(ptr)])
+        moved[e] = (ptr, *(order[e[0]].argsort()[col[entry]] for col in cols))
+    return {name: value[order[name]] for name, value in x.items()}, moved
+
+
+def reorder_sage(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
+    # Destinations are the first nodes of their type, so only types that are no destination could move: none here.
+    x, csr = args
+    flipped = {}
+    for e, (ptr, col) in csr.items():
+        entry = torch.cat([torch.arange(int(a), int(b)).flip(0) for a, b in itertools.pairwise(ptr)])
+        flipped[e] = (ptr, col[entry])
+    return (x, flipped), None
+
+
+def reorder_temporal(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
+    x, age, own, csr = args
+    moved, lists = renumbered(x, csr)
+    ages = {name: value[shuffled(len(value))] for name, value in age.items()}
+    return (moved, ages, own, lists), None
+
+
+def reorder_rows(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
+    order = shuffled(len(args[0]))
+    return (args[0][order],), order
+
+
+CASES = {
+    "AgeEncoder": Case(
+        build=lambda: AgeEncoder(num_decays=3),
+        inputs=lambda seed: (torch.randint(10**15, (4,), generator=generator(seed)),),
+        join=lambda a, b: (torch.cat([a[0], b[0]]),),
+        reorder=reorder_rows,
+    ),
+    "HeteroSAGEConv": Case(
+        build=lambda: HeteroSAGEConv(3, 4, edge_types=EDGES),
+        inputs=graph,
+        join=lambda a, b: (join_dicts(a[0], b[0]), join_csr(a[0], a[1], b[1])),
+        reorder=reorder_sage,
+    ),
+    "NodeHead": Case(
+        build=lambda: NodeHead(3, "multiclass_classification", num_classes=4),
+        inputs=lambda seed: (torch.randn(4, 3, generator=generator(seed)),),
+        join=lambda a, b: (torch.cat([a[0], b[0]]),),
+        reorder=reorder_rows,
+    ),
+    "RowEncoder": Case(
+        build=lambda: RowEncoder(5, ROW_STATS, ROW_NAMES),
+        inputs=rows,
+        join=lambda a, b: (torch_frame.cat([a[0], b[0]], dim=0),),
+        reorder=reorder_rows,
+    ),
+    "TemporalSAGEConv": Case(
+        build=lambda: TemporalSAGEConv(3, 2, EDGES),
+        inputs=temporal_graph,
+        join=lambda a, b: (*(join_dicts(p, q) for p, q in zip(a[:3], b[:3], strict=True)), join_csr(a[0], a[3], b[3])),
+        reorder=reorder_temporal,
+    ),
+}
