@@ -38,12 +38,17 @@ void use_large_pages(void* start, int64_t bytes) {
 #endif
 }
 
+// The widest instruction set that is used where the processor has it: 0 plain, 1 avx2, 2 avx512.
+std::atomic<int> widest{2};
+
+void limit_instruction_set(int level) { widest = level; }
+
 Run best(const Job& job) {
 #if defined(GL_X86)
     static const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
     static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (avx512) return run_avx512(job);
-    if (avx2) return run_avx2(job);
+    if (avx512 && widest >= 2) return run_avx512(job);
+    if (avx2 && widest >= 1) return run_avx2(job);
 #endif
     return run_plain(job);
 }
@@ -196,4 +201,5 @@ void register_reduce(nb::module_& m) {
     m.def("reduce_rows", &reduce_rows, Released());
     m.def("spread_rows", &spread_rows, Released());
     m.def("transpose", &transpose, Released());
+    m.def("limit_instruction_set", &limit_instruction_set);
 }

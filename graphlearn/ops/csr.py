@@ -145,6 +145,9 @@ def _check(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None)
         if index is not None and (index.dim() != 1 or index.dtype not in (torch.int32, torch.int64)):
             found = f"{index.dtype} {list(index.shape)}"
             raise ValueError(f"'{name}' must be an int32 or int64 tensor of one dimension, got {found}.")
+    for name, other in (("rowptr", rowptr), ("col", col), ("weight", weight)):
+        if other is not None and other.device != x.device:  # the kernels take addresses, and would not notice
+            raise ValueError(f"'{name}' must be on the device of 'x', {x.device}, but is on {other.device}.")
     if rowptr.numel() == 0:
         raise ValueError("'rowptr' must hold at least one number, the 0 at which the first list starts; got none.")
     if weight is not None:

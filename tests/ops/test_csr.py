@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -149,6 +153,31 @@ def results(reduce: str, *, increasing: bool = False) -> list[Tensor]:
     return [out.detach(), *torch.autograd.grad(out, [x, weight], torch.randn_like(out))]
 
 
+@pytest.fixture(params=[0, 1, 2], ids=["plain", "avx2", "avx512"])
+def instruction_set(request):
+    """The native kernels as compiled for each instruction set (or the widest below it that this processor has)."""
+    csr_native.kernels.limit_instruction_set(request.param)
+    yield
+    csr_native.kernels.limit_instruction_set(2)
+
+
+@needs_native
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("num_channels", [1, 3, 8, 37, 130])
+@pytest.mark.parametrize("reduce", REDUCES)
+def test_every_instruction_set_equals_torch(reduce, num_channels, monkeypatch):
+    def both(x: Tensor, rowptr: Tensor, col: Tensor, weight: Tensor | None) -> list[Tensor]:
+        leaves = [x.requires_grad_()] + ([] if weight is None else [weight.requires_grad_()])
+        out = gather_reduce(x, rowptr, col, reduce, weight)
+        return [out.detach(), *torch.autograd.grad(out, leaves, torch.ones_like(out).cumsum(0))]
+
+    x, rowptr, col, weight = example(50, 40, 300, num_channels)
+    native = [*both(x, rowptr, col, None), *both(x, rowptr, col, weight)]
+    monkeypatch.setattr(csr_native, "usable", lambda *_: False)
+    for found, wanted in zip(native, [*both(x, rowptr, col, None), *both(x, rowptr, col, weight)], strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
 @needs_native
 @pytest.mark.parametrize("increasing", [True, False])
 @pytest.mark.parametrize("reduce", REDUCES)
@@ -266,6 +295,11 @@ def test_wrong_lists_get_a_sentence_not_a_crash(backend, reduce, rowptr, col, er
         ({"rowptr": torch.tensor([0.0, 2.0])}, r"'rowptr' must be an int32 or int64 tensor of one dimension"),
         ({"rowptr": torch.tensor([], dtype=torch.int64)}, r"'rowptr' must hold at least one number"),
         ({"col": torch.tensor([[0, 1]])}, r"'col' must be an int32 or int64 tensor of one dimension, got .* \[1, 2\]"),
+        (
+            {"rowptr": torch.tensor([0, 2], device="meta")},
+            r"'rowptr' must be on the device of 'x', cpu, but is on meta",
+        ),
+        ({"col": torch.tensor([0, 1], device="meta")}, r"'col' must be on the device of 'x', cpu, but is on meta"),
         ({"weight": torch.ones(2, 1)}, r"'weight' must be a torch.float32 tensor of one dimension, got .* \[2, 1\]"),
         ({"weight": torch.ones(2).double()}, r"'weight' must be a torch.float32 tensor .* got torch.float64"),
         ({"weight": torch.ones(3)}, r"'weight' has 3 values for the 2 entries of 'col'"),
@@ -277,6 +311,14 @@ def test_wrong_arguments(backend, change, text):
     arguments = {"x": torch.randn(3, 2), "rowptr": torch.tensor([0, 2]), "col": torch.tensor([0, 1]), **change}
     with pytest.raises(UnknownNameError if "reduce" in change else ValueError, match=text):
         gather_reduce(**arguments)
+
+
+@pytest.mark.parametrize(("setting", "wanted"), [("0", "None"), ("1", repr(csr_native.kernels))])
+def test_the_native_kernels_can_be_switched_off(setting, wanted):
+    code = "from graphlearn.native import kernels; print(kernels)"
+    environment = {**os.environ, "GRAPHLEARN_NATIVE": setting}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == wanted
 
 
 def test_transpose(backend):
