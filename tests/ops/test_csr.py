@@ -313,12 +313,12 @@ def test_wrong_arguments(backend, change, text):
         gather_reduce(**arguments)
 
 
-@pytest.mark.parametrize(("setting", "wanted"), [("0", "None"), ("1", repr(csr_native.kernels))])
+@pytest.mark.parametrize(("setting", "wanted"), [("0", "None"), pytest.param("1", "<module", marks=needs_native)])
 def test_the_native_kernels_can_be_switched_off(setting, wanted):
     code = "from graphlearn.native import kernels; print(kernels)"
     environment = {**os.environ, "GRAPHLEARN_NATIVE": setting}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == wanted
+    assert done.stdout.startswith(wanted)
 
 
 def test_transpose(backend):
