@@ -1,5 +1,6 @@
 """Whole models: encoder, layers and head, from a schema and a frozen config."""
 
+from graphlearn.models.frame import frame_encoder
 from graphlearn.models.rdl import ModelConfig, RelationalModel
 
-__all__ = ["ModelConfig", "RelationalModel"]
+__all__ = ["ModelConfig", "RelationalModel", "frame_encoder"]

@@ -30,17 +30,19 @@ class ModelConfig:
     """Settings of :class:`RelationalModel`.
 
     Attributes:
-        channels: Size of every row's vector.
-        num_neighbors: Neighbours per hop; its length is the number of layers.
+        channels: Size of every row's vector, a multiple of 4.
+        num_neighbors: Newest neighbours per hop; its length is the number of layers.
         dropout: Share of hidden units zeroed in training.
+        period: The unit of ages in microseconds, 30 days by default; training sets it to the task's label window.
     """
 
-    channels: int = 64
-    num_neighbors: tuple[int, ...] = (32, 16)
-    dropout: float = 0.0
+    channels: int = 32
+    num_neighbors: tuple[int, ...] = (16, 8)
+    dropout: float = 0.3
+    period: int = 30 * 86_400_000_000
 
     def __post_init__(self) -> None:
-        check_positive(channels=self.channels)
+        check_positive(channels=self.channels, period=self.period)
         if not self.num_neighbors or min(self.num_neighbors) < -1:
             raise ValueError(
                 f"'num_neighbors' must hold a number for each hop, at least one, -1 for all; got {self.num_neighbors}."
@@ -52,11 +54,17 @@ class ModelConfig:
         return asdict(self)
 
 
+#: Columns of the age vector that weigh groups of channels: half-lives of 16, 4 and 1 periods.
+_MEMORY = (6, 4, 2)
+_US_PER_DAY = 86_400_000_000
+
+
 class RelationalModel(Module):
     r"""Predicts for seeds from the temporal trees that :class:`~graphlearn.sampling.TemporalNeighborSampler` draws.
 
     1. Each *distinct* row of the batch is encoded once: ``x = encoder[table](rows)``.
-    2. Each copy of a row in a tree has an age, ``seed_time - time`` of its seed.
+    2. Each copy of a row in a tree has an age, ``seed_time - time`` of its seed, in periods: decays with half-lives
+       from half a period to 128 periods.
     3. One :class:`TemporalSAGEConv` per hop, computed only for the levels that later layers read. The outermost
        copies are never materialised: the first layer gathers straight from the distinct rows.
     4. The head reads the seed's vector, to which the staleness ``seed_time - input_time`` was added.
@@ -67,6 +75,7 @@ class RelationalModel(Module):
     Args:
         schema: Tables and keys.
         statistics: Of the rows, as fitted when the graph was built.
+        entity_table: Table of the seeds.
         task_type: Kind of task, see :class:`NodeHead`.
         config: Sizes.
         num_classes: Number of outputs.
@@ -78,6 +87,7 @@ class RelationalModel(Module):
         self,
         schema: Schema,
         statistics: Statistics,
+        entity_table: str,
         task_type: str,
         config: ModelConfig,
         *,
@@ -89,6 +99,9 @@ class RelationalModel(Module):
         tables = list(schema.tables)
         self._key = {name: f"t{i}" for i, name in enumerate(tables)}  # names of modules must not hold dots
         self.edge_types = _edge_types(schema)
+        self.fan_out = {
+            edge_type: _fan_out(edge_type, entity_table, config.num_neighbors) for edge_type in self.edge_types
+        }
         self.encoder = ModuleDict()
         for name in tables:
             tf, col_stats = RowWriter(statistics.tables[name], 0).finish()
@@ -98,16 +111,18 @@ class RelationalModel(Module):
                     col_stats,
                     tf.col_names_dict,
                     no_year=frozenset({schema.tables[name].time_col or ""}),
-                    dropout=config.dropout,
                 )
                 if encoder is None
                 else encoder(config.channels, col_stats, tf.col_names_dict)
             )
-        self.age = AgeEncoder()
+        days = config.period / _US_PER_DAY
+        self.age = AgeEncoder(0.5 * days, 128 * days, num_decays=9)
         self.stale = Linear(self.age.out_channels, config.channels)
         self.unseen = Parameter(torch.zeros(config.channels))
         self.convs = ModuleList(
-            TemporalSAGEConv(config.channels, self.age.out_channels, self.edge_types, dropout=config.dropout)
+            TemporalSAGEConv(
+                config.channels, self.age.out_channels, self.edge_types, memory=_MEMORY, dropout=config.dropout
+            )
             for _ in config.num_neighbors
         )
         self.head = NodeHead(config.channels, task_type, num_classes=num_classes)
@@ -156,12 +171,11 @@ class RelationalModel(Module):
 
     def _ages(self, batch: HeteroData, name: NodeType, time: Tensor | None, dated: Tensor | None) -> Tensor:
         store = batch[name]
-        if time is None:
-            return self.age.rate.new_zeros(store.inverse.size(0), self.age.out_channels)
+        if time is None:  # a row without a time is as if it were from now: it is part of what is known
+            return self.age(torch.zeros_like(store.inverse))
         # A seed may be newer than what it is allowed to see; its own age is then 0, not negative.
-        age: Tensor = self.age((batch.seed_time[store.batch] - time[store.inverse]).clamp_min(0))
-        # What stands in place of a time that is missing means nothing.
-        return age if dated is None else age * dated[store.inverse].unsqueeze(-1)
+        age = (batch.seed_time[store.batch] - time[store.inverse]).clamp_min(0)
+        return self.age(age if dated is None else age * dated[store.inverse])
 
 
 def _edge_types(schema: Schema) -> list[EdgeType]:
@@ -170,3 +184,14 @@ def _edge_types(schema: Schema) -> list[EdgeType]:
         for key in table.fkeys:
             found += [(table.name, key.name, key.table), (key.table, f"rev_{key.name}", table.name)]
     return sorted(found)
+
+
+def _fan_out(edge_type: EdgeType, entity_table: str, num_neighbors: tuple[int, ...]) -> list[int]:
+    """Neighbours per hop through one edge type; hop 2 does not go from the seed's rows back to the seed.
+
+    Those rows name the seed, so the second hop would put a copy of it under each of them: a large part of the tree,
+    and nothing that the seed does not know.
+    """
+    source, relation, destination = edge_type
+    back = source == entity_table and relation.startswith("rev_") and destination != entity_table
+    return [0 if back and hop == 1 else size for hop, size in enumerate(num_neighbors)]

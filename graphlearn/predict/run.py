@@ -221,12 +221,12 @@ class Run:
         times = seed_time.cpu().numpy().astype("datetime64[us]")
         columns: dict[str, Any] = {"pkey": keys.to_pandas(), "seed_time": times}
         if values.ndim == 1:
-            columns["prediction"] = values.astype(np.float64)
+            columns["prediction"] = values
         else:
             classes = np.asarray(self.task.classes, dtype=object)
             if self.task.task_type == "multiclass_classification":
                 columns["prediction"] = classes[values.argmax(axis=1)]
-            columns |= {f"p({name})": values[:, i].astype(np.float64) for i, name in enumerate(classes)}
+            columns |= {f"p({name})": values[:, i] for i, name in enumerate(classes)}
         return pd.DataFrame(columns)
 
 
@@ -256,7 +256,13 @@ def make_model(
     """The model of a task with fresh weights."""
     classes: Sequence[object] = task.classes
     return RelationalModel(
-        schema, statistics, task.task_type, config, num_classes=max(len(classes), 1), encoder=encoder
+        schema,
+        statistics,
+        task.entity_table,
+        str(task.task_type.value),
+        config,
+        num_classes=max(len(classes), 1),
+        encoder=encoder,
     )
 
 

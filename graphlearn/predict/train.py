@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch_geometric.data import HeteroData
 
+from graphlearn.database.sql import quote, time_us
 from graphlearn.errors import StorageError, TaskError, UsageError, unknown_name
 from graphlearn.graph import Statistics, build_graph, fit_statistics
 from graphlearn.graph.text import TextEncoder
@@ -106,7 +107,7 @@ def train(
     """
     out = Path(out)
     check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
-    sizes = model_config or ModelConfig()
+    sizes = model_config or ModelConfig(period=_period(db, task))
     settings = train_config or TrainConfig()
     if max_minutes is not None:
         settings = replace(settings, max_minutes=max_minutes)
@@ -166,6 +167,7 @@ def train(
                 settings,
                 seed=seed,
                 longest_age=ages,
+                age_step=task.timedelta,
                 state=state,
                 optimizer=optimizer,
                 after_epoch=after_epoch,
@@ -233,6 +235,19 @@ def _longest_age(task: Task, val: Seeds) -> int:
     """How far past the cut the rows to predict reach: the evaluation period of the task, or validation's own."""
     asked = (task.num_eval_timestamps - 1) * task.timedelta
     return max(asked, int((val.seed_time - val.input_time).max()))
+
+
+def _period(db: Database, task: Task) -> int:
+    """The unit of ages: the label window; for the completion of a column, which has none, 1/256 of the time span."""
+    if task.kind != "autocomplete":
+        return task.timedelta
+    times = [
+        (quote(t.name), time_us(quote(t.time_col), t.column(t.time_col).dtype))
+        for t in db.schema.tables.values()
+        if t.time_col
+    ]
+    spans = [db.rows(f"SELECT max({time}) - min({time}) FROM {name}")[0][0] for name, time in times]
+    return max(1, max((span for span in spans if span is not None), default=0) // 256)
 
 
 def _own_labels(task: Task) -> Callable[[Path], None] | None:

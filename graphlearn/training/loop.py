@@ -86,6 +86,7 @@ def fit(
     *,
     seed: int,
     longest_age: int = 0,
+    age_step: int = 1,
     state: TrainState | None = None,
     optimizer: AdamW | None = None,
     after_epoch: Callable[[TrainState, AdamW], None] | None = None,
@@ -101,6 +102,7 @@ def fit(
         config: Settings.
         seed: Of the order, the ages, the samples and dropout.
         longest_age: Train seeds see rows up to a time drawn from this many microseconds before their own.
+        age_step: Ages are multiples of this.
         state: Where an interrupted training stood, with ``optimizer`` in its state.
         optimizer: Of this model.
         after_epoch: Called with the state, to keep it and to tell of it.
@@ -113,13 +115,13 @@ def fit(
     optimizer = optimizer or make_optimizer(model, config)
     metric, higher = primary_metric(model.head.task_type)
     sign = 1 if higher else -1
-    sampler = TemporalNeighborSampler(graph, list(model.config.num_neighbors), strategy="last")
+    sampler = TemporalNeighborSampler(graph, model.fan_out, strategy="last")
     steps, epochs = plan(len(train), config)
     while state.epoch < epochs and not _ended(state, config):
         started = time.perf_counter()
         generator = epoch_generator(seed, state.epoch)
         seed_dropout(seed, state.epoch)
-        seeds = train.aged(longest_age, generator).to(device_of(model))
+        seeds = train.aged(longest_age, age_step, generator).to(device_of(model))
         loader = seed_loader(
             graph, sampler, seeds, batch_size=config.batch_size, generator=generator, num_threads=config.num_threads
         )

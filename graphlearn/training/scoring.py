@@ -77,22 +77,23 @@ def predict_seeds(
     batch_size: int = 1024,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Predictions in the order of ``seeds``: ``[N]``, or ``[N, C]`` for several classes, on the CPU.
+    """Predictions in the order of ``seeds``: float64 ``[N]``, or ``[N, C]`` for several classes, on the CPU.
 
     When all seeds share one time, the levels below them hold each row once: every seed computes what its own tree
     would, but rows that many seeds see are computed once.
     """
     if not len(seeds):
-        return torch.empty(0, model.head.num_classes) if "multi" in model.head.task_type else torch.empty(0)
+        shape = (0, model.head.num_classes) if "multi" in model.head.task_type else (0,)
+        return torch.empty(shape, dtype=torch.float64)
     seeds = seeds.to(device_of(model))
     shared = all(bool((t == t[0]).all()) for t in (seeds.input_time, seeds.seed_time))
-    sampler = TemporalNeighborSampler(graph, list(model.config.num_neighbors), strategy="last", disjoint=not shared)
+    sampler = TemporalNeighborSampler(graph, model.fan_out, strategy="last", disjoint=not shared)
     loader = seed_loader(graph, sampler, seeds, batch_size=SHARED_BATCH if shared else batch_size)
     model.eval()
     parts = []
     with torch.inference_mode():
         for batch in loader:
-            parts.append(model.head.predict(forward(model, graph, batch)).float().cpu())
+            parts.append(model.head.predict(forward(model, graph, batch)).cpu())
             if progress is not None:
                 progress(sum(map(len, parts)), len(seeds))
     return torch.cat(parts)

@@ -37,16 +37,16 @@ class Seeds:
     def __len__(self) -> int:
         return self.index.numel()
 
-    def aged(self, longest: int, generator: torch.Generator) -> Seeds:
-        """The same seeds with random ages: each sees rows up to a time drawn from ``[seed_time - longest, seed_time]``.
+    def aged(self, longest: int, step: int, generator: torch.Generator) -> Seeds:
+        """The same seeds with random ages: each sees up to ``seed_time`` less 0, 1, 2, … steps, at most ``longest``.
 
-        In the frozen regime a test row looks up to ``longest`` past the newest row it may see; train rows that always
-        see everything up to their own time would teach a model nothing about that.
+        In the frozen regime a test row looks up to ``longest`` past the newest row it may see, in steps of the
+        label window; train rows that always see all up to their own time would teach a model nothing about that.
         """
         if longest <= 0:
             return self
         share = torch.rand(len(self), generator=generator, dtype=torch.float64)
-        age = (share * longest).long().to(self.seed_time.device)
+        age = (share * (longest // step + 1)).long().to(self.seed_time.device) * step
         return replace(self, input_time=self.seed_time - age)
 
     def to(self, device: torch.device) -> Seeds:

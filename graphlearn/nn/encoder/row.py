@@ -13,18 +13,17 @@ from torch_frame.data.stats import StatType
 
 
 class RowEncoder(Module):
-    r"""Turns each row of a table into one vector by adding up one linear map per column, then a residual block.
+    r"""Turns each row of a table into one vector by adding up one linear map per column.
 
     .. math::
-        \mathbf{h} = \sum_{c} \mathbf{W}_c\, \phi_c(x_c) + \mathbf{b}, \qquad
-        \mathrm{out} = \mathbf{h}' + \mathbf{W}_2\, \mathrm{ReLU}(\mathrm{LN}(\mathbf{h}')), \quad
-        \mathbf{h}' = \mathbf{W}_1\, \mathrm{ReLU}(\mathrm{LN}(\mathbf{h}))
+        \mathrm{out} = \mathrm{ReLU}\Bigl(\mathrm{LN}\Bigl(\sum_{c} \mathbf{W}_c\, \phi_c(x_c) + \mathbf{b}\Bigr)\Bigr)
 
     :math:`\phi_c` of a number x (standardised) is (clip(x), sign(x) log(1 + |x|), the position within each quarter of
     the values seen, missing); of a category its one-hot vector, with slots for missing and for unseen; of a set of
     categories the mean of theirs; of a date its year, the sine and cosine of month, weekday and hour, missing; of a
     vector the vector itself. Since the maps are added, all columns of a kind are one matrix product or one embedding
-    bag: memory is ``[R, channels]``, never ``[R, C, channels]`` as in the encoders of PyTorch Frame.
+    bag: memory is ``[R, channels]``, never ``[R, C, channels]`` as in the encoders of PyTorch Frame. No second layer
+    follows, because the linear map of the layer that reads the rows is one.
 
     Source: the columns' encodings follow Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep
     Learning", arXiv:2203.05556 (piecewise linear); the row container is PyTorch Frame's, arXiv:2404.00776.
@@ -34,7 +33,6 @@ class RowEncoder(Module):
         col_stats: Column statistics as PyTorch Frame keeps them.
         col_names_dict: Columns of each stype.
         no_year: Columns whose year is left out: the row's own time, which the model sees relative to the seed instead.
-        dropout: Share of the hidden units zeroed in training.
 
     Shapes:
         - ``tf``: a ``TensorFrame`` of R rows
@@ -54,11 +52,9 @@ class RowEncoder(Module):
         col_names_dict: dict[stype, list[str]],
         *,
         no_year: frozenset[str] = frozenset(),
-        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.channels = channels
-        self.dropout = dropout
         names = {kind: list(columns) for kind, columns in col_names_dict.items()}
         self.num_numerical = len(names.get(stype.numerical, ()))
         if self.num_numerical:
@@ -83,8 +79,7 @@ class RowEncoder(Module):
         if vectors:
             self.vector = Linear(sum(vectors), channels, bias=False)
         self.bias = Parameter(torch.empty(channels))
-        self.norm1, self.lin1 = LayerNorm(channels), Linear(channels, channels)
-        self.norm2, self.lin2 = LayerNorm(channels), Linear(channels, channels)
+        self.norm = LayerNorm(channels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -109,9 +104,7 @@ class RowEncoder(Module):
             h = h + self.timestamp(self._dates(feats[stype.timestamp]))
         if stype.embedding in feats:
             h = h + self.vector(feats[stype.embedding].values.to(self.bias.dtype))
-        h = self.lin1(F.relu(self.norm1(h)))
-        out: Tensor = h + self.lin2(F.dropout(F.relu(self.norm2(h)), self.dropout, self.training))
-        return out
+        return F.relu(self.norm(h))
 
     def _numbers(self, x: Tensor) -> Tensor:
         missing = x.isnan()

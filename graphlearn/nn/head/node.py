@@ -103,10 +103,10 @@ class NodeHead(Module):
         return F.binary_cross_entropy_with_logits(out, label.to(out.dtype))
 
     def predict(self, out: Tensor) -> Tensor:
-        """Probabilities, or values in the unit of the label."""
-        out = out.to(self.scale.dtype)
+        """Probabilities, or values in the unit of the label; float64, in which probabilities add up to 1."""
+        out = out.double()
         if self.task_type == "regression":
-            return (out * self.scale + self.center).clamp(self.low, self.high)
+            return (out * self.scale + self.center).clamp(self.low.double(), self.high.double())
         if self.task_type == "multiclass_classification":
             return out.softmax(dim=-1)
         return out.sigmoid()

@@ -58,7 +58,12 @@ def slow(layer: TemporalSAGEConv, x, age, x_dst, csr) -> dict[str, Tensor]:
                 ages = [age[edge_type[0]][col_age[e]] for e in span]
                 n = max(len(xs), 1)
                 sums = torch.cat([own.new_tensor([float(len(xs))]), sum(ages, own.new_zeros(F_AGE))])
-                parts += [sum(xs, own.new_zeros(F_IN)) / n, sums[1:] / n, sums.log1p()]
+                width = F_IN // (1 + len(layer.memory))
+                parts.append(sum(xs, own.new_zeros(F_IN))[:width] / n)
+                for k, column in enumerate(layer.memory, start=1):
+                    group = [a[column] * row[k * width : (k + 1) * width] for a, row in zip(ages, xs, strict=True)]
+                    parts.append(sum(group, own.new_zeros(width)) / (1 + sums[1 + column]) ** 0.5)
+                parts += [sums[1:] / n, sums.log1p()]
             hidden = layer.lin_dst[key](own[v]) + layer.lin_src[key](torch.cat(parts))
             rows.append(own[v] + layer.lin_out[key](layer.norm[key](hidden).relu()))
         out[name] = torch.stack(rows)
@@ -71,9 +76,10 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], **kwargs)
         torch.testing.assert_close(found[name], value, **kwargs)
 
 
+@pytest.mark.parametrize("memory", [(), (1,), (2, 0)])
 @pytest.mark.parametrize("seed", range(3))
-def test_against_the_slow_twin(seed):
-    layer, inputs = conv(), graph(seed)
+def test_against_the_slow_twin(seed, memory):
+    layer, inputs = conv(memory=memory), graph(seed)
     assert_same(layer(*inputs), slow(layer, *inputs), rtol=1e-4, atol=1e-5)
 
 
@@ -165,8 +171,23 @@ def test_no_rows_and_no_edges():
     assert {name: value.shape for name, value in found.items()} == dict.fromkeys(SIZES, (0, F_IN))
 
 
-def test_gradients_are_right_and_finite():
-    layer = conv().double()
+def test_what_is_long_ago_fades_from_its_group_only():
+    layer = conv(memory=(0,)).double()
+    x, age, x_dst, csr = graph(dtype=torch.float64)
+    gone = {name: value.index_fill(1, torch.tensor([0]), 0.0) for name, value in age.items()}
+    changed = {name: value.index_fill(1, torch.arange(F_IN // 2, F_IN), 9.0) for name, value in x.items()}
+    assert_same(layer(changed, gone, x_dst, csr), layer(x, gone, x_dst, csr))
+    assert not torch.allclose(layer(changed, age, x_dst, csr)["a|b"], layer(x, age, x_dst, csr)["a|b"])
+
+
+def test_channels_that_do_not_split():
+    with pytest.raises(ValueError, match="'channels' must be a multiple of 4, one group per memory, got 6"):
+        conv(memory=(0, 1, 2))
+
+
+@pytest.mark.parametrize("memory", [(), (0, 2)])
+def test_gradients_are_right_and_finite(memory):
+    layer = conv(memory=memory).double()
     x, age, x_dst, csr = graph(dtype=torch.float64)
     names = sorted(SIZES)
     leaves = [value[name].requires_grad_() for value in (x, age, x_dst) for name in names]
