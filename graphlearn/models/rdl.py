@@ -19,6 +19,7 @@ from graphlearn.nn.conv.temporal_sage import TemporalSAGEConv
 from graphlearn.nn.encoder.row import RowEncoder
 from graphlearn.nn.encoder.time import AgeEncoder
 from graphlearn.nn.head.node import NodeHead
+from graphlearn.ops.csr import gather_rows
 from graphlearn.schema.schema import Schema
 from graphlearn.typing import EdgeType, NodeType
 
@@ -110,7 +111,7 @@ class RelationalModel(Module):
                     config.channels,
                     col_stats,
                     tf.col_names_dict,
-                    no_year=frozenset({schema.tables[name].time_col or ""}),
+                    time_col=schema.tables[name].time_col,
                 )
                 if encoder is None
                 else encoder(config.channels, col_stats, tf.col_names_dict)
@@ -150,7 +151,7 @@ class RelationalModel(Module):
         age = {name: self._ages(batch, name, times.get(name), (dated or {}).get(name)) for name in x}
         depth = len(self.convs)
         levels = {name: batch[name].num_sampled_nodes for name in x}
-        h = {name: x[name][inverse[name][: sum(levels[name][:depth])]] for name in x}
+        h = {name: gather_rows(x[name], inverse[name][: sum(levels[name][:depth])]) for name in x}
         size = len(batch.seed_time)
         stale = self.stale(self.age(batch.seed_time - batch.input_time))
         seeds = h[batch.seed_type]
@@ -172,10 +173,14 @@ class RelationalModel(Module):
     def _ages(self, batch: HeteroData, name: NodeType, time: Tensor | None, dated: Tensor | None) -> Tensor:
         store = batch[name]
         if time is None:  # a row without a time is as if it were from now: it is part of what is known
-            return self.age(torch.zeros_like(store.inverse))
+            return self._age(torch.zeros_like(store.inverse))
         # A seed may be newer than what it is allowed to see; its own age is then 0, not negative.
         age = (batch.seed_time[store.batch] - time[store.inverse]).clamp_min(0)
-        return self.age(age if dated is None else age * dated[store.inverse])
+        return self._age(age if dated is None else age * dated[store.inverse])
+
+    def _age(self, age: Tensor) -> Tensor:
+        vectors: Tensor = self.age(age)
+        return vectors
 
 
 def _edge_types(schema: Schema) -> list[EdgeType]:

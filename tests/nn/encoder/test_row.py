@@ -99,14 +99,16 @@ def slow_sum(layer: RowEncoder, row: int) -> Tensor:
             h = h + torch.stack([layer.set[first + code + 1] for code in cell]).mean(0)
         first += len(STATS[NAMES[stype.multicategorical][c]][StatType.MULTI_COUNT][0]) + 1
     for c, (year, month, day, weekday, hour, _, _) in enumerate(DATES[row]):
-        name = NAMES[stype.timestamp][c]
-        low, high = STATS[name][StatType.YEAR_RANGE]
+        since = 0.0
+        if layer.own_time is not None and DATES[row][layer.own_time][0] >= 0:
+            own = DATES[row][layer.own_time]
+            days = sum(n * (a - b) for n, a, b in zip((365.25, 30.44, 1), (year, month, day), own, strict=False))
+            since = math.copysign(math.log1p(abs(days)), days) / 8
         if year < 0:
             parts = [0.0] * 7 + [1.0]
         else:
-            place = min(max((year + month / 12 - low) / (high - low + 1) * 2 - 1, -3.0), 3.0)
             turns = [2 * math.pi * t for t in (month / 12 + day / 372, weekday / 7, hour / 24)]
-            parts = [place * float(layer.use_year[c]), *map(math.sin, turns), *map(math.cos, turns), 0.0]
+            parts = [since, *map(math.sin, turns), *map(math.cos, turns), 0.0]
         for p, part in enumerate(parts):
             h = h + part * layer.timestamp.weight[:, 8 * c + p]
     return h + layer.vector.weight @ torch.tensor(VECTORS[row])
@@ -116,9 +118,9 @@ def rest(layer: RowEncoder, h: Tensor) -> Tensor:
     return F.relu(F.layer_norm(h, (layer.channels,), layer.norm.weight, layer.norm.bias))
 
 
-@pytest.mark.parametrize("no_year", [frozenset(), frozenset({"made"})])
-def test_every_kind_of_cell_against_the_slow_twin(no_year):
-    layer = encoder(no_year=no_year)
+@pytest.mark.parametrize("time_col", [None, "made", "sold", "no date"])
+def test_every_kind_of_cell_against_the_slow_twin(time_col):
+    layer = encoder(time_col=time_col)
     expected = torch.stack([rest(layer, slow_sum(layer, row)) for row in range(5)])
     torch.testing.assert_close(layer(frame()), expected, rtol=1e-4, atol=1e-5)
 
