@@ -238,7 +238,7 @@ def _longest_age(task: Task, val: Seeds) -> int:
 
 
 def _period(db: Database, task: Task) -> int:
-    """The unit of ages: the label window; for the completion of a column, which has none, 1/256 of the time span."""
+    """The unit of ages: the label window; to complete a column, which has none, 1/256 of the time before validation."""
     if task.kind != "autocomplete":
         return task.timedelta
     times = [
@@ -246,8 +246,8 @@ def _period(db: Database, task: Task) -> int:
         for t in db.schema.tables.values()
         if t.time_col
     ]
-    spans = [db.rows(f"SELECT max({time}) - min({time}) FROM {name}")[0][0] for name, time in times]
-    return max(1, max((span for span in spans if span is not None), default=0) // 256)
+    first = [db.rows(f"SELECT min({time}) FROM {name}")[0][0] for name, time in times]
+    return max(1, (task.val_time - min(us for us in first if us is not None)) // 256)
 
 
 def _own_labels(task: Task) -> Callable[[Path], None] | None:
