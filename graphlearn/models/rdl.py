@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -100,7 +100,7 @@ class RelationalModel(Module):
         tables = list(schema.tables)
         self._key = {name: f"t{i}" for i, name in enumerate(tables)}  # names of modules must not hold dots
         self.edge_types = _edge_types(schema)
-        self.fan_out = {
+        self.fan_out: dict[EdgeType, Sequence[int]] = {
             edge_type: _fan_out(edge_type, entity_table, config.num_neighbors) for edge_type in self.edge_types
         }
         self.encoder = ModuleDict()

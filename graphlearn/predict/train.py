@@ -247,7 +247,7 @@ def _period(db: Database, task: Task) -> int:
         if t.time_col
     ]
     first = [db.rows(f"SELECT min({time}) FROM {name}")[0][0] for name, time in times]
-    return max(1, (task.val_time - min(us for us in first if us is not None)) // 256)
+    return max(1, (task.val_time - min(int(us) for us in first if us is not None)) // 256)
 
 
 def _own_labels(task: Task) -> Callable[[Path], None] | None:
