@@ -34,12 +34,15 @@ class ModelConfig:
         channels: Size of every row's vector, a multiple of 4.
         num_neighbors: Newest neighbours per hop; its length is the number of layers.
         dropout: Share of hidden units zeroed in training.
+        row_dropout: Share of seeds that do not see their own row in training. A row with a name or a key-like column
+            tells which entity it is; a model that reads it learns the train labels of each entity by heart.
         period: The unit of ages in microseconds, 30 days by default; training sets it to the task's label window.
     """
 
     channels: int = 32
     num_neighbors: tuple[int, ...] = (16, 8)
     dropout: float = 0.3
+    row_dropout: float = 0.5
     period: int = 30 * 86_400_000_000
 
     def __post_init__(self) -> None:
@@ -48,8 +51,9 @@ class ModelConfig:
             raise ValueError(
                 f"'num_neighbors' must hold a number for each hop, at least one, -1 for all; got {self.num_neighbors}."
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"'dropout' must be in [0, 1), got {self.dropout}.")
+        for name in ("dropout", "row_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"'{name}' must be in [0, 1), got {getattr(self, name)}.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -155,7 +159,11 @@ class RelationalModel(Module):
         size = len(batch.seed_time)
         stale = self.stale(self.age(batch.seed_time - batch.input_time))
         seeds = h[batch.seed_type]
-        h[batch.seed_type] = torch.cat([seeds[:size] + stale, seeds[size:]])
+        own = seeds[:size]
+        if self.training and self.config.row_dropout > 0:
+            hidden = torch.rand(size, 1, device=own.device) < self.config.row_dropout
+            own = torch.where(hidden, self.unseen, own)
+        h[batch.seed_type] = torch.cat([own + stale, seeds[size:]])
         for layer, conv in enumerate(self.convs):
             keep = depth - layer  # destinations: levels 0 .. keep - 1
             csr = {}
@@ -163,8 +171,8 @@ class RelationalModel(Module):
                 rowptr = batch[edge_type].rowptr[: sum(levels[edge_type[2]][:keep]) + 1]
                 col = batch[edge_type].col[: sum(batch[edge_type].num_sampled_edges[:keep])]
                 csr[edge_type] = (rowptr, inverse[edge_type[0]][col] if layer == 0 else col, col)
-            own = {name: value[: sum(levels[name][:keep])] for name, value in h.items()}
-            h = conv(x if layer == 0 else h, age, own, csr)
+            inner = {name: value[: sum(levels[name][:keep])] for name, value in h.items()}
+            h = conv(x if layer == 0 else h, age, inner, csr)
         # Of a seed whose row is newer than what it may see, nothing is known but that.
         known = batch.seed_known.unsqueeze(-1)
         out: Tensor = self.head(torch.where(known, h[batch.seed_type][:size], self.unseen + stale))

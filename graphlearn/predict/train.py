@@ -107,7 +107,9 @@ def train(
     """
     out = Path(out)
     check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
-    sizes = model_config or ModelConfig(period=_period(db, task))
+    # Completing a column is reading the seed's own row, so that is never hidden.
+    hidden = 0.0 if task.kind == "autocomplete" else ModelConfig.row_dropout
+    sizes = model_config or ModelConfig(period=_period(db, task), row_dropout=hidden)
     settings = train_config or TrainConfig()
     if max_minutes is not None:
         settings = replace(settings, max_minutes=max_minutes)

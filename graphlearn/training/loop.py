@@ -39,9 +39,9 @@ class TrainConfig:
         num_threads: Threads that sample ahead.
     """
 
-    epochs: int = 8
+    epochs: int = 5
     batch_size: int = 256
-    lr: float = 2e-3
+    lr: float = 3e-3
     weight_decay: float = 0.05
     grad_clip: float = 1.0
     min_steps: int = 150
