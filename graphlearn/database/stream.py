@@ -6,23 +6,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from graphlearn.database.sql import quote
 from graphlearn.database.source import Source
+from graphlearn.database.sql import quote
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+DATA = 'temp."__data"'
+"""How the SQL of a :func:`temporary_table` names the data that it is given."""
 
-def stream(source: Source, sql: str, *, batch_rows: int = 122_880) -> Iterator[pa.RecordBatch]:
-    """The rows of a SELECT as Arrow batches of about ``batch_rows`` rows (one DuckDB row group by default)."""
-    yield from source.con.sql(sql).to_arrow_reader(batch_rows)
+
+def stream(source: Source, sql: str, *, batch_rows: int = 122_880, ordered: bool = True) -> Iterator[pa.RecordBatch]:
+    """The rows of a SELECT as Arrow batches of about ``batch_rows`` rows (one DuckDB row group by default).
+
+    While it runs, nothing else can be read from the source.
+
+    Args:
+        source: The source.
+        sql: The SELECT.
+        batch_rows: Rows of a batch.
+        ordered: Whether the order of the source's rows is kept where the SELECT asks for none. Without it several
+            threads fill the stream, in an order that no two runs share.
+    """
+    setting = "preserve_insertion_order"
+    (before,) = source.rows(f"SELECT current_setting('{setting}')")[0]
+    source.con.execute(f"SET {setting} = {bool(before and ordered)}")
+    try:
+        yield from source.con.sql(sql).to_arrow_reader(batch_rows)
+    finally:
+        source.con.execute(f"SET {setting} = {bool(before)}")
 
 
 @contextmanager
-def temporary_table(source: Source, name: str, sql: str) -> Iterator[str]:
-    """A temporary table of the connection (not of the source) with the rows of ``sql``; gives its quoted name."""
-    source.con.execute(f"CREATE OR REPLACE TEMP TABLE {quote(name)} AS {sql}")
+def temporary_table(source: Source, name: str, sql: str, *, data: pa.Table | None = None) -> Iterator[str]:
+    """A temporary table of the connection (not of the source) with the rows of ``sql``; gives its quoted name.
+
+    Args:
+        source: The source.
+        name: Name of the table.
+        sql: A SELECT.
+        data: Rows from outside of the source, which the SELECT reads as the table :data:`DATA`.
+    """
     try:
+        if data is not None:
+            source.con.register("__data", data)
+        try:
+            source.con.execute(f"CREATE OR REPLACE TEMP TABLE {quote(name)} AS {sql}")
+        finally:
+            if data is not None:
+                source.con.unregister("__data")
         yield f"temp.{quote(name)}"
     finally:
         source.con.execute(f"DROP TABLE IF EXISTS temp.{quote(name)}")

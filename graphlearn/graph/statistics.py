@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from graphlearn.database.sql import quote, time_us
+from graphlearn.database.sql import is_time, literal, time_us
+from graphlearn.errors import SchemaError
+from graphlearn.graph.keys import cell, match_sql, rows_of, time_sql
+from graphlearn.graph.text import TextEncoder, vector_length
 from graphlearn.schema.connect import Database
-from graphlearn.schema.schema import Column, Table
+from graphlearn.schema.profile import is_list, is_number, item_type
+from graphlearn.schema.schema import Column, ForeignKey, Table
 
 MAX_CATEGORIES = 20_000
+"""Categories beyond the most frequent so many count as unseen."""
 SEPARATORS = (",", "|", ";")
+LARGE = 1_000_000
+"""Quantiles of a table are taken from all of its rows up to twice so many, else from about so many: finding them holds
+the values in memory."""
+TOGETHER = 32
+"""How many columns one query looks at: the time to plan a query grows with the square of its columns."""
 _DAY = 86_400_000_000
+_GREATEST = 1e100  # beyond it lie marks for missing values, whose squares are infinite
 
 
 @dataclass(frozen=True)
@@ -22,9 +34,10 @@ class ColumnStatistics:
     Attributes:
         name: Column name.
         stype: ``numerical``, ``categorical``, ``multicategorical``, ``timestamp``, ``text`` or ``embedding``.
-        mean: Mean of the finite values; for a timestamp its day number since 1970.
-        std: Their standard deviation, 1 for a constant column; for a timestamp in days.
-        quantiles: Minimum, quartiles and maximum after ``(x - mean) / std``.
+        mean: Mean of the finite values of a numerical column.
+        std: Their standard deviation, 1 for a constant column.
+        quantiles: Minimum, quartiles and maximum: of numbers after ``(x - mean) / std``, of timestamps in days since
+            1970; empty if there were no values.
         vocabulary: Categories as text, most frequent first. Index ``len(vocabulary)`` is kept for all others.
         counts: How often each category occurred.
         separator: What separates the parts of a multicategorical text; empty for a list column.
@@ -50,12 +63,17 @@ class Statistics:
     tables: dict[str, tuple[ColumnStatistics, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"fit_until": self.fit_until, "tables": {t: [asdict(c) for c in cols] for t, cols in self.tables.items()}}
+        """Plain values that survive JSON exactly."""
+        tables = {name: [asdict(column) for column in columns] for name, columns in self.tables.items()}
+        return {"fit_until": self.fit_until, "tables": tables}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Statistics:
+        """The inverse of :meth:`to_dict`."""
+
         def column(c: Mapping[str, Any]) -> ColumnStatistics:
-            return ColumnStatistics(**{k: tuple(v) if isinstance(v, list) else v for k, v in c.items()})
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in c.items()}
+            return ColumnStatistics(**fields)
 
         return cls(values["fit_until"], {t: tuple(column(c) for c in cols) for t, cols in values["tables"].items()})
 
@@ -66,108 +84,180 @@ def fit_statistics(
     fit_until: int | None = None,
     hidden: Iterable[tuple[str, str]] = (),
     text_dim: int = 64,
+    text_encoder: TextEncoder | None = None,
 ) -> Statistics:
-    """Reads every feature column once and keeps what its encoding needs.
+    """Reads every feature column and keeps what its encoding needs.
 
     Args:
         db: The database.
         fit_until: Rows with a later time (microseconds UTC) are not looked at. Rows of a table without a time column
-            have no "later" and are all read. None reads everything.
+            count as known once a row that is known refers to them; where nothing with a time does, all are read. None
+            reads everything.
         hidden: ``(table, column)`` pairs that a task must not see.
-        text_dim: Length of the vectors of text columns.
+        text_dim: Length of the vectors of text columns, unless there is an encoder.
+        text_encoder: What will encode the texts; asked for one vector, to learn its length.
+
+    Raises:
+        SchemaError: If the type of a column cannot hold its stype.
+        UsageError: If the encoder does not give one vector for each text.
     """
-    hidden = set(hidden)
+    left_out = set(hidden)
     tables = {}
     for name, table in db.schema.tables.items():
-        columns = [c for c in table.columns if c.stype is not None and (name, c.name) not in hidden]
+        columns = [c for c in table.columns if c.stype is not None and (name, c.name) not in left_out]
+        for column in columns:
+            _check_type(name, column)
+        if text_encoder is not None and any(c.stype == "text" for c in columns):
+            text_dim = vector_length(text_encoder)
+            text_encoder = None
         tables[name] = _fit_table(db, table, columns, fit_until, text_dim)
     return Statistics(fit_until, tables)
 
 
-def visible_rows(table: Table, fit_until: int | None) -> str:
-    """SQL for the rows of ``table`` that statistics may read."""
-    if table.time_col is None or fit_until is None:
-        return quote(table.name)
-    time = time_us(quote(table.time_col), table.column(table.time_col).dtype)
-    undated = f" OR {time} IS NULL" if table.null_time == "keep" else ""
-    return f"(SELECT * FROM {quote(table.name)} WHERE {time} <= {int(fit_until)}{undated})"
+def visible_rows(db: Database, table: Table, fit_until: int | None) -> str:
+    """SQL that follows FROM, for the rows of ``table`` that statistics may read."""
+    if fit_until is None:
+        return rows_of(table.name)
+    return _visible(db, table, fit_until, ()) or rows_of(table.name)
+
+
+def _visible(db: Database, table: Table, fit_until: int, below: tuple[str, ...]) -> str | None:
+    """None stands for all rows: nothing bounds them in time."""
+    time = time_sql(table)
+    if time is not None:
+        undated = f" OR {time} IS NULL" if table.null_time == "keep" else ""
+        return f"(SELECT * FROM {rows_of(table.name)} AS t WHERE {time} <= {int(fit_until)}{undated})"
+    below = (*below, table.name)
+    known = []
+    for child in db.schema.tables.values():
+        keys = [key for key in child.fkeys if key.table == table.name and child.name not in below]
+        rows = _visible(db, child, fit_until, below) if keys else None
+        if rows is not None:
+            known += [_named(db, table, child, key, rows) for key in keys]
+    return f"(SELECT * FROM {rows_of(table.name)} AS t WHERE {' OR '.join(known)})" if known else None
+
+
+def _named(db: Database, table: Table, child: Table, key: ForeignKey, rows: str) -> str:
+    """Whether a row ``t`` is named by one of ``rows`` of ``child``."""
+    names = ", ".join(cell(c) for c in table.pkey)
+    return f"({names}) IN (SELECT {', '.join(match_sql(db, child, key))} FROM {rows} AS t)"
 
 
 def numeric_sql(column: Column) -> str:
-    """SQL for a numerical cell as a finite DOUBLE; NULL where it is missing, infinite or not a number."""
-    value = f"TRY_CAST({quote(column.name)} AS DOUBLE)"
-    return f"CASE WHEN isfinite({value}) THEN {value} END"
+    """SQL for a numerical cell as a DOUBLE; NULL where it is missing, infinite, not a number, or beyond 1e100."""
+    value = f"TRY_CAST({cell(column.name)} AS DOUBLE)"
+    return f"CASE WHEN abs({value}) <= {_GREATEST} THEN {value} END"
 
 
-def days_sql(column: Column) -> str:
-    """SQL for a timestamp as a DOUBLE number of days since 1970."""
-    return f"({time_us(quote(column.name), column.dtype)}) / {_DAY}.0"
+def category_sql(column: Column) -> str:
+    """SQL for a categorical cell as text; 1, 1.0 and 1.00 are one category, as types change when a table grows."""
+    value = cell(column.name)
+    text = f"CAST({value} AS VARCHAR)"
+    if column.dtype in ("FLOAT", "DOUBLE") or column.dtype.startswith("DECIMAL"):
+        whole = f"TRY_CAST({value} AS HUGEINT)"
+        return f"CASE WHEN {whole} = {value} THEN CAST({whole} AS VARCHAR) ELSE {text} END"
+    return text
 
 
 def parts_sql(column: Column, separator: str) -> str:
-    """SQL for a multicategorical cell as a list of texts."""
-    name = quote(column.name)
-    if not separator:
-        return f"CAST({name} AS VARCHAR[])"
-    return f"list_transform(string_split({name}, '{separator}'), lambda part: trim(part))"
+    """SQL for a multicategorical cell as a list of texts, none of them empty."""
+    value = cell(column.name)
+    parts = f"CAST({value} AS VARCHAR[])"
+    if separator:
+        parts = f"list_transform(string_split({value}, {literal(separator)}), lambda part: trim(part))"
+    return f"list_filter({parts}, lambda part: part <> '')"
+
+
+def _check_type(table: str, column: Column) -> None:
+    dtype, stype = column.dtype, column.stype
+    if stype == "numerical" and not (is_number(dtype) or dtype in ("BOOLEAN", "VARCHAR")):
+        needed = "numbers, or text that holds numbers"
+    elif stype == "timestamp" and not (is_time(dtype) or dtype == "VARCHAR"):
+        needed = "a TIMESTAMP, DATE or ISO 8601 text"
+    elif stype == "multicategorical" and not (is_list(dtype) or dtype == "VARCHAR"):
+        needed = "lists, or text with separators"
+    elif stype == "embedding" and not (is_list(dtype) and is_number(item_type(dtype))):
+        needed = "lists of numbers"
+    else:
+        return
+    raise SchemaError(
+        f"{table}.{column.name} has the stype '{stype}', which needs {needed}, but its type is {dtype}. "
+        "Give it another stype in manifest.yaml, or none."
+    )
 
 
 def _fit_table(
     db: Database, table: Table, columns: list[Column], fit_until: int | None, text_dim: int
 ) -> tuple[ColumnStatistics, ...]:
-    rows = visible_rows(table, fit_until)
-    moments = _moments(db, rows, [c for c in columns if c.stype in ("numerical", "timestamp")])
+    rows = f"{visible_rows(db, table, fit_until)} AS t"
+    spread: dict[str, ColumnStatistics] = {}
+    measured = [c for c in columns if c.stype in ("numerical", "timestamp")]
+    for start in range(0, len(measured), TOGETHER):
+        spread |= _spread(db, table, rows, measured[start : start + TOGETHER])
     found: list[ColumnStatistics] = []
     for column in columns:
-        stype = str(column.stype)
-        if stype in ("numerical", "timestamp"):
-            mean, std, quantiles = moments[column.name]
-            found.append(ColumnStatistics(column.name, stype, mean=mean, std=std, quantiles=quantiles))
+        name, stype = column.name, str(column.stype)
+        if name in spread:
+            found.append(spread[name])
         elif stype == "categorical":
-            vocabulary, counts = _vocabulary(db, f"SELECT CAST({quote(column.name)} AS VARCHAR) AS value FROM {rows}")
-            found.append(ColumnStatistics(column.name, stype, vocabulary=vocabulary, counts=counts))
+            vocabulary, counts = _vocabulary(db, f"SELECT {category_sql(column)} AS value FROM {rows}")
+            found.append(ColumnStatistics(name, stype, vocabulary=vocabulary, counts=counts))
         elif stype == "multicategorical":
-            separator = "" if column.dtype.endswith("[]") else _separator(db, rows, column)
+            separator = "" if is_list(column.dtype) else _separator(db, rows, column)
             cells = f"SELECT unnest({parts_sql(column, separator)}) AS value FROM {rows}"
             vocabulary, counts = _vocabulary(db, cells)
-            found.append(
-                ColumnStatistics(column.name, stype, vocabulary=vocabulary, counts=counts, separator=separator)
-            )
+            found.append(ColumnStatistics(name, stype, vocabulary=vocabulary, counts=counts, separator=separator))
         elif stype == "text":
-            found.append(ColumnStatistics(column.name, stype, dim=text_dim))
+            found.append(ColumnStatistics(name, stype, dim=text_dim))
         else:
-            sql = f"SELECT max(len({quote(column.name)})) FROM {rows}"
-            dim = db.arrow(sql).column(0)[0].as_py()
-            if dim:
-                found.append(ColumnStatistics(column.name, stype, dim=int(dim)))
+            length = f"len({cell(name)})"
+            common = db.rows(
+                f"SELECT {length} FROM {rows} WHERE {length} > 0 GROUP BY ALL ORDER BY count(*) DESC, {length} LIMIT 1"
+            )
+            found += [ColumnStatistics(name, stype, dim=int(dim)) for (dim,) in common]
     return tuple(found)
 
 
-def _moments(db: Database, rows: str, columns: list[Column]) -> dict[str, tuple[float, float, tuple[float, ...]]]:
-    if not columns:
-        return {}
-    parts = []
+def _spread(db: Database, table: Table, rows: str, columns: list[Column]) -> dict[str, ColumnStatistics]:
+    """Mean, spread and quantiles of numbers, and the quantiles of timestamps."""
+    items, quantiles = [], []
     for i, column in enumerate(columns):
-        value = numeric_sql(column) if column.stype == "numerical" else days_sql(column)
-        parts += [
-            f"avg({value}) AS m{i}",
-            f"stddev_pop({value}) AS s{i}",
-            f"quantile_cont({value}, [0, 0.25, 0.5, 0.75, 1]) AS q{i}",
-        ]
-    row = db.arrow(f"SELECT {', '.join(parts)} FROM {rows}").to_pylist()[0]
-    result = {}
-    for i, column in enumerate(columns):
-        # A sum over threads differs in its last bits from run to run; seven digits are all a float32 feature holds.
-        mean = _seven_digits(row[f"m{i}"] or 0.0)
-        std = _seven_digits(row[f"s{i}"] or 0.0)
-        std = std if std > 1e-9 * max(1.0, abs(mean)) else 1.0
-        quantiles = tuple(_seven_digits((q - mean) / std) for q in row[f"q{i}"] or ())
-        result[column.name] = (mean, std, quantiles)
-    return result
+        numerical = column.stype == "numerical"
+        value = numeric_sql(column) if numerical else time_us(cell(column.name), column.dtype)
+        moments = f"avg({value}) AS m{i}, stddev_pop({value}) AS s{i}, " if numerical else ""
+        items.append(f"{moments}min({value}) AS a{i}, max({value}) AS b{i}")
+        kind = "cont" if numerical else "disc"
+        quantiles.append(f"quantile_{kind}({value}, [0.25, 0.5, 0.75]) AS q{i}")
+    found = db.arrow(f"SELECT count(*) AS n, {', '.join(items)} FROM {rows}").to_pylist()[0]
+    if found["n"] > 2 * LARGE:
+        # Which rows are taken depends on the rows themselves, not on their order, so it is always the same ones.
+        key = ", ".join(cell(c) for c in table.pkey or [c.name for c in table.columns])
+        rows = f"{rows} WHERE hash({key}) % {found['n'] // LARGE} = 0"
+    found |= db.arrow(f"SELECT {', '.join(quantiles)} FROM {rows}").to_pylist()[0]
+    return {column.name: _column_spread(column, found, i) for i, column in enumerate(columns)}
 
 
-def _seven_digits(value: float) -> float:
-    return float(f"{value:.6e}")
+def _column_spread(column: Column, found: Mapping[str, Any], i: int) -> ColumnStatistics:
+    low, high = found[f"a{i}"], found[f"b{i}"]
+    # A sample may have missed the few values of a column that is nearly empty.
+    quantiles = () if low is None else (low, *(found[f"q{i}"] or [low, low, high]), high)
+    if column.stype == "timestamp":
+        return ColumnStatistics(column.name, "timestamp", quantiles=tuple(us / _DAY for us in quantiles))
+    mean, std = 0.0, 1.0
+    if low is not None:
+        mean, std = (low, 1.0) if low == high else _rounded(found[f"m{i}"], found[f"s{i}"] or high - low)
+    return ColumnStatistics(
+        column.name, "numerical", mean=mean, std=std, quantiles=tuple((q - mean) / std for q in quantiles)
+    )
+
+
+def _rounded(mean: float, std: float) -> tuple[float, float]:
+    """Both to a millionth of the spread.
+
+    A sum over threads differs in its last bits from run to run, and a float32 feature holds no more than that.
+    """
+    digits = 6 - math.floor(math.log10(std))
+    return round(mean, digits), round(std, digits)
 
 
 def _vocabulary(db: Database, cells: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -179,7 +269,6 @@ def _vocabulary(db: Database, cells: str) -> tuple[tuple[str, ...], tuple[int, .
 
 
 def _separator(db: Database, rows: str, column: Column) -> str:
-    name = quote(column.name)
-    counts = ", ".join(f"count(*) FILTER (contains({name}, '{s}'))" for s in SEPARATORS)
-    found = list(db.arrow(f"SELECT {counts} FROM {rows}").to_pylist()[0].values())
+    counts = ", ".join(f"count(*) FILTER (contains({cell(column.name)}, {literal(s)}))" for s in SEPARATORS)
+    found = db.rows(f"SELECT {counts} FROM {rows}")[0]
     return SEPARATORS[found.index(max(found))]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from torch import Tensor
 
-TextEncoder = Callable[[Sequence[str]], "np.ndarray | object"]
+from graphlearn.errors import UsageError
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+TextEncoder: TypeAlias = Callable[[Sequence[str]], npt.ArrayLike | Tensor]
+"""Turns a list of texts into one vector each, an array or tensor ``[n, dim]``; the same text always into the same."""
 
 # The odd multipliers are those of xxHash and splitmix64; any fixed odd numbers with mixed bits would do.
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xC2B2AE3D27D4EB4F)
 
 
-def hash_ngrams(texts: pa.Array, dim: int = 64, sizes: Sequence[int] = (2, 3, 4), max_length: int = 512) -> np.ndarray:
+def hash_ngrams(texts: pa.Array, dim: int = 64, sizes: Sequence[int] = (2, 3, 4), max_length: int = 512) -> Floats:
     """Vectors of unit length whose inner product approximates the share of common character n-grams.
 
     Each n-gram of the lower-cased UTF-8 bytes, with one space before and after the text, adds +1 or -1 to one of
@@ -31,9 +38,10 @@ def hash_ngrams(texts: pa.Array, dim: int = 64, sizes: Sequence[int] = (2, 3, 4)
     Returns:
         float32 ``[len(texts), dim]``.
     """
-    lowered = pc.utf8_slice_codeunits(pc.utf8_lower(pc.fill_null(texts.cast(pa.string()), "")), 0, max_length)
+    lowered = pc.utf8_slice_codeunits(pc.utf8_lower(pc.fill_null(texts.cast(pa.large_string()), "")), 0, max_length)
     empty = pc.equal(lowered, "").to_numpy(zero_copy_only=False)
-    joined = pc.binary_join_element_wise("", lowered, "", " ").cast(pa.binary())
+    nothing, space = (pa.scalar(text, pa.large_string()) for text in ("", " "))
+    joined = pc.binary_join_element_wise(nothing, lowered, nothing, space)
     out = np.zeros((len(joined), dim), dtype=np.float32)
     block = max(1, 32_000_000 // (8 * dim))
     for start in range(0, len(joined), block):
@@ -44,36 +52,79 @@ def hash_ngrams(texts: pa.Array, dim: int = 64, sizes: Sequence[int] = (2, 3, 4)
     return out
 
 
-def _add_block(texts: pa.Array, out: np.ndarray, sizes: Sequence[int]) -> None:
-    lengths = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
-    row = np.repeat(np.arange(len(texts)), lengths)
-    data = np.frombuffer(b"".join(texts.to_pylist()), dtype=np.uint8).astype(np.uint64)
-    last = np.cumsum(lengths)[row] if len(row) else row  # one past the end of the text that each byte belongs to
+def _add_block(texts: pa.Array, out: Floats, sizes: Sequence[int]) -> None:
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    code = np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]].astype(np.uint64)
+    row = np.repeat(np.arange(len(texts)), np.diff(ends))
+    last = (ends[1:] - ends[0])[row]  # one past the end of the text that each byte belongs to
     dim = out.shape[1]
     total = np.zeros(out.size)
     for size in sizes:
-        count = len(data) - size + 1
+        count = len(code) - size + 1
         if count <= 0:
             continue
-        code = np.full(count, size, dtype=np.uint64) * _STEP
+        gram = np.full(count, size, dtype=np.uint64) * _STEP
         for shift in range(size):
-            code = (code ^ (data[shift : shift + count] + _STEP)) * _MIX
-            code ^= code >> np.uint64(29)
+            gram = (gram ^ (code[shift : shift + count] + _STEP)) * _MIX
+            gram ^= gram >> np.uint64(29)
         inside = np.arange(count) + size <= last[:count]
-        code, where = code[inside], row[:count][inside]
-        sign = 1.0 - 2.0 * ((code >> np.uint64(40)) & np.uint64(1)).astype(np.float64)
-        bucket = where * dim + (code % np.uint64(dim)).astype(np.int64)
+        gram, where = gram[inside], row[:count][inside]
+        sign = 1.0 - 2.0 * ((gram >> np.uint64(40)) & np.uint64(1)).astype(np.float64)
+        bucket = where * dim + (gram % np.uint64(dim)).astype(np.int64)
         total += np.bincount(bucket, weights=sign, minlength=out.size)
     out[:] = total.reshape(out.shape)
 
 
-def encode_texts(texts: pa.Array, encoder: TextEncoder | None, dim: int) -> np.ndarray:
-    """Vectors of a column: each distinct text is encoded once, by ``encoder`` if given, else by :func:`hash_ngrams`."""
+def vector_length(encoder: TextEncoder) -> int:
+    """The length of the encoder's vectors, found by encoding one text.
+
+    Raises:
+        UsageError: If it does not give one vector.
+    """
+    return len(_encoded(encoder, ["text"])[0])
+
+
+def encode_texts(texts: pa.Array, encoder: TextEncoder | None, dim: int) -> Floats:
+    """Vectors of some texts, each distinct one encoded once, by ``encoder`` if given, else by :func:`hash_ngrams`.
+
+    Args:
+        texts: Arrow strings; NULL gives zeros.
+        encoder: See :data:`TextEncoder`.
+        dim: Length of the vectors.
+
+    Raises:
+        UsageError: If the encoder does not give one vector of that length for each text.
+    """
     dictionary = pc.dictionary_encode(texts)
     distinct, codes = dictionary.dictionary, dictionary.indices
+    vectors = np.zeros((len(distinct) + 1, dim), dtype=np.float32)  # the last one is that of NULL
     if encoder is None:
-        vectors = hash_ngrams(distinct, dim)
-    else:
-        vectors = np.asarray(encoder(distinct.to_pylist()), dtype=np.float32).reshape(len(distinct), -1)
-    padded = np.concatenate([vectors, np.zeros((1, vectors.shape[1] if len(vectors) else dim), np.float32)])
-    return padded[pc.fill_null(codes, len(distinct)).to_numpy(zero_copy_only=False)]
+        vectors[:-1] = hash_ngrams(distinct, dim)
+    elif len(distinct):
+        found = _encoded(encoder, distinct.to_pylist())
+        if found.shape[1] != dim:
+            raise UsageError(
+                f"'text_encoder' gives vectors of {found.shape[1]} numbers, but the statistics were fitted with {dim}. "
+                "Give fit_statistics() the same text_encoder."
+            )
+        vectors[:-1] = found
+    rows: npt.NDArray[np.int32] = pc.fill_null(codes, len(distinct)).to_numpy(zero_copy_only=False)
+    return vectors[rows]
+
+
+def _encoded(encoder: TextEncoder, texts: list[str]) -> Floats:
+    given = encoder(texts)
+    # As float32 first: numpy knows no bfloat16.
+    values = given.detach().float().cpu().numpy() if isinstance(given, Tensor) else given
+    try:
+        found = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"'text_encoder' gave no array of numbers: {error}. Return one vector for each text."
+        ) from error
+    if found.ndim != 2 or len(found) != len(texts) or found.shape[1] == 0:
+        raise UsageError(
+            f"'text_encoder' must give one vector for each text, shape [{len(texts)}, dim], got {list(found.shape)}."
+        )
+    return found

@@ -1,0 +1,134 @@
+"""Keys in SQL: what names a row, what a foreign key matches, and the keys that a graph cannot be built on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphlearn.database.sql import quote, time_us
+from graphlearn.errors import SchemaError, first_three
+from graphlearn.schema.connect import Database
+from graphlearn.schema.schema import ForeignKey, Table
+
+_WHOLE = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
+# The types whose values Arrow compares; others stand for themselves as text.
+_PLAIN = _WHOLE | {"UBIGINT", "HUGEINT", "BOOLEAN", "FLOAT", "DOUBLE", "VARCHAR", "DATE", "TIME", "BLOB"}
+
+
+def cell(column: str) -> str:
+    """A column of the table that every SELECT here calls ``t``, so that no name of the user's can mean another."""
+    return f"t.{quote(column)}"
+
+
+def rows_of(table: str) -> str:
+    """The rows of a table of the source, whatever temporary tables are called."""
+    return f"main.{quote(table)}"
+
+
+def time_sql(table: Table) -> str | None:
+    """The time of a row ``t``, microseconds UTC, or None if the table has no time column."""
+    return None if table.time_col is None else time_us(cell(table.time_col), table.column(table.time_col).dtype)
+
+
+def kept_sql(table: Table) -> str:
+    """The WHERE clause, if one is needed, that leaves out rows without a time."""
+    return f" WHERE {time_sql(table)} IS NOT NULL" if table.time_col and table.null_time == "drop" else ""
+
+
+def key_sql(table: Table) -> str:
+    """One value for the primary key: the column itself, or a JSON list of texts if it is composite."""
+    if len(table.pkey) > 1:
+        return f"CAST(to_json([{', '.join(f'CAST({cell(c)} AS VARCHAR)' for c in table.pkey)}]) AS VARCHAR)"
+    (column,) = table.pkey
+    dtype = table.column(column).dtype
+    plain = dtype in _PLAIN or dtype.startswith(("DECIMAL", "TIMESTAMP"))
+    return cell(column) if plain else f"CAST({cell(column)} AS VARCHAR)"
+
+
+def tie_sql(table: Table, hidden: frozenset[str]) -> str:
+    """A BIGINT that orders rows of equal time in the same way however the source orders them.
+
+    It is the primary key if that is one whole number, else a hash of it. Rows without a key are told apart by a hash of
+    all their columns but those that are hidden: an order by these would give away what they hold.
+    """
+    seen = [cell(c.name) for c in table.columns if c.name not in hidden]
+    everything = _hash_sql(seen) if seen else "0"
+    if not table.pkey:
+        return everything
+    key = [cell(c) for c in table.pkey]
+    whole = len(key) == 1 and table.column(table.pkey[0]).dtype in _WHOLE
+    missing = " OR ".join(f"{k} IS NULL" for k in key)
+    return f"CASE WHEN {missing} THEN {everything} ELSE {f'CAST({key[0]} AS BIGINT)' if whole else _hash_sql(key)} END"
+
+
+def _hash_sql(values: Sequence[str]) -> str:
+    # hash() gives 64 bits without a sign; one bit less fits a BIGINT.
+    return f"CAST(hash({', '.join(values)}) >> 1 AS BIGINT)"
+
+
+def match_sql(db: Database, table: Table, key: ForeignKey) -> list[str]:
+    """The columns of a foreign key of a row ``t``, each as the type of the primary key's column.
+
+    What that type cannot hold becomes NULL: no row has such a key.
+    """
+    own, other = db.columns(table.name), db.columns(key.table)
+    found = []
+    for column, target in zip(key.columns, db.schema[key.table].pkey, strict=True):
+        value, dtype = cell(column), other[target]
+        if own[column] != dtype and not {own[column], dtype} <= _WHOLE:
+            # A plain comparison would happen in floating point, where several large keys are the same number.
+            same = f"TRY_CAST({value} AS {dtype})"
+            value = f"CASE WHEN {same} = {value} THEN {same} END"
+        found.append(value)
+    return found
+
+
+def check_unique(db: Database, table: Table) -> None:
+    """Refuses a primary key with repeated values; keys with a NULL in them name no row and are not compared.
+
+    Raises:
+        SchemaError: If values repeat.
+    """
+    keys = ", ".join(cell(c) for c in table.pkey)
+    complete = " AND ".join(f"{cell(c)} IS NOT NULL" for c in table.pkey)
+    kept = f"{kept_sql(table)} AND {complete}" if kept_sql(table) else f" WHERE {complete}"
+    shown = ", ".join(f"CAST({cell(c)} AS VARCHAR)" for c in table.pkey)
+    repeated = db.rows(
+        f"SELECT {shown} FROM {rows_of(table.name)} AS t{kept} "
+        f"GROUP BY {keys} HAVING count(*) > 1 ORDER BY {keys} LIMIT 3"
+    )
+    if repeated:
+        raise SchemaError(
+            f"{table.name}.{', '.join(table.pkey)} is given as the primary key but has repeated values "
+            f"(first: {_show(repeated)}). Remove the repetitions, or name another key in manifest.yaml."
+        )
+
+
+def refuse_missing(db: Database, table: Table, key: ForeignKey) -> None:
+    """Refuses values of a foreign key that name no row of its target.
+
+    Raises:
+        SchemaError: If there are any.
+    """
+    present = " AND ".join(f"{cell(c)} IS NOT NULL" for c in key.columns)
+    target = db.schema[key.table]
+    same = " AND ".join(
+        f"{value} = p.{quote(column)}" for value, column in zip(match_sql(db, table, key), target.pkey, strict=True)
+    )
+    missing = (
+        f"SELECT DISTINCT {', '.join(f'{cell(c)} AS k{i}' for i, c in enumerate(key.columns))} "
+        f"FROM {rows_of(table.name)} AS t ANTI JOIN {rows_of(key.table)} AS p ON {same} WHERE {present}"
+    )
+    (total,) = db.rows(f"SELECT count(*) FROM ({missing})")[0]
+    if total:
+        names = [f"k{i}" for i in range(len(key.columns))]
+        shown = ", ".join(f"CAST({name} AS VARCHAR)" for name in names)
+        first = db.rows(f"SELECT {shown} FROM ({missing}) ORDER BY {', '.join(names)} LIMIT 3")
+        raise SchemaError(
+            f"{table.name}.{key.name} -> {key.table}.{', '.join(target.pkey)}: {total:,} values have no matching row "
+            f"(first: {_show(first)}). Load the missing rows of '{key.table}', or set on_missing = 'drop' for this key "
+            "in manifest.yaml to leave those edges out."
+        )
+
+
+def _show(rows: list[tuple[object, ...]]) -> str:
+    return first_three([row[0] if len(row) == 1 else f"({', '.join(map(str, row))})" for row in rows])

@@ -1,0 +1,246 @@
+"""One table out of the database, in the order of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+import torch_frame
+from torch import Tensor
+from torch_frame.data.stats import StatType
+
+from graphlearn.database.stream import DATA, stream, temporary_table
+from graphlearn.graph.keys import cell, check_unique, kept_sql, key_sql, match_sql, rows_of, tie_sql, time_sql
+from graphlearn.graph.rows import RowWriter, empty, feature_sql, take
+from graphlearn.graph.statistics import ColumnStatistics
+from graphlearn.graph.text import TextEncoder
+from graphlearn.ops.index import row_order
+from graphlearn.schema.connect import Database
+from graphlearn.schema.schema import ForeignKey, Table
+
+Progress = Callable[[str, int, int], None]
+_UNDATED = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class NodeMap:
+    """A temporary table ``name`` of (``k0``, ``k1``, …, ``node``): the number of each row that has a whole key."""
+
+    name: str
+    dtype: npt.DTypeLike
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """The rows of a table, numbered in the order of (time, primary key).
+
+    Attributes:
+        num_nodes: How many there are.
+        num_undated: How many of them have no time; they come first.
+        time: int64 ``[N]`` microseconds UTC, 0 where undated; None without a time column.
+        pkey: The primary keys as one value each; None without any.
+        keys: The columns of the primary key ``k0``, ``k1``, …, if they were asked for.
+        parents: For each foreign key that could be matched the parent's number, or -1.
+        unmatched: For the others their columns ``k0``, ``k1``, …, as the types of the key that they refer to.
+        tf: The features.
+        col_stats: Their statistics as PyTorch Frame keeps them.
+    """
+
+    num_nodes: int
+    num_undated: int
+    time: Tensor | None
+    pkey: pa.Array | None
+    keys: pa.Table | None
+    parents: dict[str, Tensor]
+    unmatched: dict[str, pa.Table]
+    tf: torch_frame.TensorFrame
+    col_stats: dict[str, dict[StatType, Any]]
+
+
+def read_table(
+    db: Database,
+    table: Table,
+    columns: Sequence[ColumnStatistics],
+    maps: Mapping[str, NodeMap],
+    *,
+    hidden: frozenset[str] = frozenset(),
+    with_keys: bool = False,
+    text_encoder: TextEncoder | None = None,
+    progress: Progress | None = None,
+) -> TableRows:
+    """Streams a table into tensors and then sorts these.
+
+    That is faster than to sort the rows in SQL, and beside the tensors takes room for a few columns at a time.
+
+    Args:
+        db: The database.
+        table: The table.
+        columns: Its features.
+        maps: The tables that are numbered already, by name.
+        hidden: Columns that must not be looked at.
+        with_keys: Whether the columns of the primary key are wanted.
+        text_encoder: See :func:`~graphlearn.graph.build.build_graph`.
+        progress: Called with (table, rows done, rows in all).
+
+    Raises:
+        SchemaError: If the primary key is not unique.
+    """
+    keys = [key for key in table.fkeys if not hidden.intersection(key.columns)]
+    matched = [key for key in keys if key.table in maps]
+    unmatched = [key for key in keys if key.table not in maps]
+    kept = _kept_columns(db, table, unmatched, with_keys)
+    sql = _rows_sql(db, table, columns, matched, maps, kept, hidden)
+
+    room = db.num_rows(table.name)
+    writer = RowWriter(columns, room, encoder=text_encoder)
+    tie, time = empty((room,), np.int64), empty((room if table.time_col else 0,), np.int64)
+    parents = [empty((room,), maps[key.table].dtype) for key in matched]
+    chunks: dict[str, list[pa.Array]] = {name: [] for name in kept}
+    done = 0
+    # An encoder of the user's may depend on which texts it gets together.
+    for batch in stream(db, sql, ordered=text_encoder is not None):
+        rows = slice(done, done + batch.num_rows)
+        tie[rows] = batch.column("__tie").to_numpy()
+        if table.time_col:
+            time[rows] = pc.fill_null(batch.column("__t"), _UNDATED).to_numpy()
+        for i, parent in enumerate(parents):
+            parent[rows] = batch.column(f"__n{i}").to_numpy()
+        for name, chunk in chunks.items():
+            # A copy: a column of a batch keeps the memory of the whole batch.
+            chunk.append(pa.concat_arrays([batch.column(name), batch.column(name).slice(0, 0)]))
+        writer.write(batch, done)
+        done = rows.stop
+        if progress is not None:
+            progress(table.name, done, room)
+
+    dates = time[:done] if table.time_col else None
+    num_undated = 0 if dates is None else _put_undated_first(dates)
+    order = row_order(None if dates is None else torch.from_numpy(dates), torch.from_numpy(tie[:done]))
+    arrow = {name: _joined(db, table, kept[name], chunk, order) for name, chunk in chunks.items()}
+    if table.pkey and _may_repeat(arrow["__pkey"]):
+        check_unique(db, table)
+    moments = None if dates is None else take(dates, order)
+    if moments is not None:
+        moments[:num_undated] = 0
+    tf, col_stats = writer.finish(order)
+    return TableRows(
+        num_nodes=done,
+        num_undated=num_undated,
+        time=moments,
+        pkey=arrow["__pkey"] if table.pkey else None,
+        keys=_key_table(arrow, "__k", ["__pkey"]) if with_keys else None,
+        parents={key.name: take(parent[:done], order) for key, parent in zip(matched, parents, strict=True)},
+        unmatched={key.name: _key_table(arrow, f"__u{i}_", []) for i, key in enumerate(unmatched)},
+        tf=tf,
+        col_stats=col_stats,
+    )
+
+
+@contextmanager
+def node_map(db: Database, table: Table, name: str, keys: pa.Table) -> Iterator[NodeMap]:
+    """The numbers of a table's rows by their keys, as DuckDB joins them.
+
+    Args:
+        db: The database.
+        table: The table.
+        name: Of the temporary table.
+        keys: The columns of its key ``k0``, ``k1``, …, in the order of the nodes.
+    """
+    dtype = np.int32 if keys.num_rows < 2**31 else np.int64
+    data = keys.append_column("node", pa.array(np.arange(keys.num_rows, dtype=dtype)))
+    columns = _restored(db, table)
+    complete = " AND ".join(f"k{i} IS NOT NULL" for i in range(len(table.pkey)))
+    with temporary_table(db, name, f"SELECT {columns}, node FROM {DATA} WHERE {complete}", data=data) as quoted:
+        yield NodeMap(quoted, dtype)
+
+
+def match_later(db: Database, target: Table, keys: pa.Table, nodes: NodeMap) -> Tensor:
+    """The number of the row of ``target`` that each row of ``keys`` names, or -1: int32 or int64 ``[N]``."""
+    found = np.full(keys.num_rows, -1, dtype=nodes.dtype)
+    data = keys.append_column("row", pa.array(np.arange(keys.num_rows)))
+    same = " AND ".join(f"c.k{i} = n.k{i}" for i in range(len(target.pkey)))
+    with temporary_table(db, "__unmatched", f"SELECT {_restored(db, target)}, row FROM {DATA}", data=data) as child:
+        for batch in stream(db, f"SELECT row, node FROM {child} AS c JOIN {nodes.name} AS n ON {same}", ordered=False):
+            found[batch.column("row").to_numpy()] = batch.column("node").to_numpy()
+    return torch.from_numpy(found)
+
+
+def _restored(db: Database, table: Table) -> str:
+    """The key's columns in their own types: Arrow has no UUID, for one."""
+    types = db.columns(table.name)
+    return ", ".join(f"CAST(k{i} AS {types[column]}) AS k{i}" for i, column in enumerate(table.pkey))
+
+
+def _kept_columns(db: Database, table: Table, unmatched: list[ForeignKey], with_keys: bool) -> dict[str, str]:
+    """SQL of the columns that stay Arrow: the primary key, its columns if it has several, and unmatched keys."""
+    kept = {}
+    if table.pkey:
+        kept["__pkey"] = key_sql(table)
+        if with_keys and kept["__pkey"] != cell(table.pkey[0]):
+            kept |= {f"__k{i}": cell(column) for i, column in enumerate(table.pkey)}
+    for i, key in enumerate(unmatched):
+        kept |= {f"__u{i}_{j}": value for j, value in enumerate(match_sql(db, table, key))}
+    return kept
+
+
+def _rows_sql(
+    db: Database,
+    table: Table,
+    columns: Sequence[ColumnStatistics],
+    matched: list[ForeignKey],
+    maps: Mapping[str, NodeMap],
+    kept: dict[str, str],
+    hidden: frozenset[str],
+) -> str:
+    select = [f"{tie_sql(table, hidden)} AS __tie", *(f"{value} AS {name}" for name, value in kept.items())]
+    time = time_sql(table)
+    if time is not None:
+        select.append(f"{time} AS __t")
+    joins = ""
+    for i, key in enumerate(matched):
+        select.append(f"coalesce(n{i}.node, -1) AS __n{i}")
+        on = " AND ".join(f"{value} = n{i}.k{j}" for j, value in enumerate(match_sql(db, table, key)))
+        joins += f" LEFT JOIN {maps[key.table].name} AS n{i} ON {on}"
+    select += feature_sql(table, columns)
+    return f"SELECT {', '.join(select)} FROM {rows_of(table.name)} AS t{joins}{kept_sql(table)}"
+
+
+def _put_undated_first(time: npt.NDArray[np.int64]) -> int:
+    """Gives rows without a time one before all others (in place), and their number."""
+    undated = time == _UNDATED
+    count = int(np.count_nonzero(undated))
+    if count:
+        time[undated] = 0 if count == len(time) else time[~undated].min() - 1
+    return count
+
+
+def _joined(db: Database, table: Table, value: str, chunks: list[pa.Array], order: Tensor | None) -> pa.Array:
+    if not chunks:
+        return db.arrow(f"SELECT {value} AS k FROM {rows_of(table.name)} AS t LIMIT 0").column("k").combine_chunks()
+    if pa.types.is_string(chunks[0].type) and sum(chunk.nbytes for chunk in chunks) >= 2**31:
+        chunks = [chunk.cast(pa.large_string()) for chunk in chunks]
+    array = pa.concat_arrays(chunks)
+    return array if order is None else array.take(pa.array(order.numpy()))
+
+
+def _key_table(arrow: dict[str, pa.Array], prefix: str, otherwise: list[str]) -> pa.Table:
+    names = [name for name in arrow if name.startswith(prefix)] or otherwise
+    return pa.table({f"k{i}": arrow[name] for i, name in enumerate(names)})
+
+
+def _may_repeat(keys: pa.Array) -> bool:
+    """False only if no key is there twice, so that DuckDB need not be asked."""
+    if pa.types.is_integer(keys.type):
+        values = keys.drop_null().to_numpy().copy()
+        values.sort()
+        return bool((values[1:] == values[:-1]).any())
+    if pa.types.is_string(keys.type) or pa.types.is_large_string(keys.type):
+        return bool(pc.count_distinct(keys).as_py() < len(keys) - keys.null_count)
+    return True
