@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import Module
-from torch_frame import TensorFrame, stype
-from torch_frame.data.stats import StatType
+from torch_frame import NAStrategy, TensorFrame, stype
 from torch_frame.nn.encoder import (
     EmbeddingEncoder,
     LinearEmbeddingEncoder,
@@ -21,8 +20,9 @@ from torch_frame.nn.encoder import (
 from graphlearn.errors import UsageError
 from graphlearn.models.rdl import EncoderFactory
 
-_ENCODERS = {
-    stype.numerical: LinearEncoder,
+_ENCODERS: dict[stype, Callable[[], Module]] = {
+    # Without a value in its place, a missing number gives no output but a gradient of NaN.
+    stype.numerical: lambda: LinearEncoder(na_strategy=NAStrategy.MEAN),
     stype.categorical: EmbeddingEncoder,
     stype.multicategorical: MultiCategoricalEmbeddingEncoder,
     stype.timestamp: TimestampEncoder,
@@ -60,34 +60,26 @@ def frame_encoder(model: type[Module], **kwargs: Any) -> EncoderFactory:
         }
         given = {name: value for name, value in given.items() if name in takes and name not in kwargs}
         made = model(out_channels=channels, col_stats=col_stats, col_names_dict=col_names_dict, **given, **kwargs)
-        return _FrameEncoder(made, channels, col_stats, col_names_dict)
+        return _FrameEncoder(made, channels)
 
     make.__name__ = ", ".join([f"frame_encoder({model.__name__}", *(f"{k}={v!r}" for k, v in kwargs.items())]) + ")"
     return make
 
 
 class _FrameEncoder(Module):
-    """Keeps from the model what it cannot take: no rows, and years before those that it has statistics of."""
+    """Keeps from the model what it cannot take: no rows at all, and dates of less than 64 bits."""
 
-    first_year: Tensor
-
-    def __init__(
-        self, model: Module, channels: int, col_stats: dict[str, Any], col_names_dict: dict[Any, list[str]]
-    ) -> None:
+    def __init__(self, model: Module, channels: int) -> None:
         super().__init__()
         self.model = model
         self.channels = channels
-        years = [col_stats[name][StatType.YEAR_RANGE][0] for name in col_names_dict.get(stype.timestamp, ())]
-        self.register_buffer("first_year", torch.tensor(years, dtype=torch.int16))
 
     def forward(self, tf: TensorFrame) -> Tensor:
         if tf.num_rows == 0:
             return next(self.model.parameters()).new_zeros(0, self.channels)
         if stype.timestamp in tf.feat_dict:
-            parts = tf.feat_dict[stype.timestamp]
-            year = torch.where(parts[..., 0] < 0, parts[..., 0], parts[..., 0].maximum(self.first_year))
-            parts = torch.cat([year.unsqueeze(-1), parts[..., 1:]], dim=-1)
-            tf = TensorFrame({**tf.feat_dict, stype.timestamp: parts}, tf.col_names_dict)
+            dates = tf.feat_dict[stype.timestamp].long()
+            tf = TensorFrame({**tf.feat_dict, stype.timestamp: dates}, tf.col_names_dict)
         out: Tensor = self.model(tf)
         if out.shape != (tf.num_rows, self.channels):
             raise UsageError(

@@ -79,6 +79,8 @@ class Run:
             self.statistics = Statistics.from_dict(self.meta["statistics"])
             self.task = Task.from_dict(None, self._task_values())
             self.regime: str = self.meta["regime"]
+            if self.regime not in REGIMES:
+                raise unknown_name("regime", str(self.regime), REGIMES)
             self.model = make_model(self.schema, self.statistics, self.task, self.model_config, encoder)
             self.model.load_state_dict(weights)
         except RunError:

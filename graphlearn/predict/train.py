@@ -115,7 +115,9 @@ def train(
         settings = replace(settings, max_minutes=max_minutes)
     partial = partial_path(out)
     try:
-        statistics = fit_statistics(db, fit_until=task.val_time, hidden=task.remove_columns)
+        statistics = fit_statistics(
+            db, fit_until=task.val_time, hidden=task.remove_columns, text_encoder=text_encoder
+        )
         graph = build_graph(
             db, statistics=statistics, hidden=task.remove_columns, text_encoder=text_encoder, edge_index=False
         )

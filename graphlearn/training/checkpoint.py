@@ -50,7 +50,7 @@ def save_run(
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
             made, old = Path(aside) / "new", Path(aside) / "old"
             made.mkdir()
-            save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, made / "model.safetensors")
+            save_file(_apart(weights), made / "model.safetensors")
             (made / "run.json").write_text(to_json({"format": FORMAT, **meta}, indent=1), encoding="utf-8")
             lines = "".join(to_json(record) + "\n" for record in history)
             (made / "metrics.jsonl").write_text(lines, encoding="utf-8")
@@ -117,8 +117,7 @@ def save_state(path: Path, weights: Mapping[str, Tensor], optimizer: AdamW, stat
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        save_file(kept, aside, metadata={"state": json.dumps(facts), "plan": plan})
+        save_file(_apart(tensors), aside, metadata={"state": json.dumps(facts), "plan": plan})
         os.replace(aside, path)
     except (OSError, SafetensorError) as error:
         before = " It still holds the epoch before: make room and go on with --resume." if path.exists() else ""
@@ -154,7 +153,8 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: AdamW, plan: str) 
         number, key = name.split(".", 1)
         moments.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return TrainState(best=_part(tensors, "best."), **facts)
+    # What was loaded is a view of the file, which the next epoch replaces.
+    return TrainState(best={name: tensor.clone() for name, tensor in _part(tensors, "best.").items()}, **facts)
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
@@ -177,6 +177,11 @@ def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"it has no {error}"
     return " ".join(str(error).split()).rstrip(".")
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, because safetensors refuses tensors that share memory, as layers may."""
+    return {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
