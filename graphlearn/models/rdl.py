@@ -150,7 +150,8 @@ class RelationalModel(Module):
         Shapes:
             - returns ``[B]`` or ``[B, C]``
         """
-        x = {name: self.encoder[self._key[name]](tf) for name, tf in rows.items()}
+        # Under autocast an encoder may give fewer digits than the ages that weigh its rows have.
+        x = {name: self.encoder[self._key[name]](tf).to(self.unseen.dtype) for name, tf in rows.items()}
         inverse = {name: batch[name].inverse for name in x}
         age = {name: self._ages(batch, name, times.get(name), (dated or {}).get(name)) for name in x}
         depth = len(self.convs)
