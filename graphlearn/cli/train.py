@@ -30,6 +30,9 @@ def train(
     max_minutes: Annotated[
         float | None, typer.Option(metavar="T", min=0, help="Time after which no new epoch begins.")
     ] = None,
+    refit: Annotated[
+        bool, typer.Option(help="Train again on train and val labels once val has chosen the number of epochs.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace RUN if it is there, and forget an interrupted training of it.")
@@ -46,9 +49,11 @@ def train(
         typer.echo(_start(asked, prepared, device, seed, regime), err=True)
 
     def on_epoch(record: dict[str, Any]) -> None:
+        value = record.get(f"val_{metric}")
+        judged = "with the val labels" if value is None else f"val {metric} {value:.4f}"
         typer.echo(
-            f"epoch  {record['epoch']:>2}/{record['epochs']}   loss {record['loss']:.4f}   "
-            f"val {metric} {record[f'val_{metric}']:.4f}   {record['seconds']:.1f} s",
+            f"{'epoch' if value is not None else 'refit'}  {record['epoch']:>2}/{record['epochs']}   "
+            f"loss {record['loss']:.4f}   {judged}   {record['seconds']:.1f} s",
             err=True,
         )
 
@@ -61,6 +66,7 @@ def train(
         seed=seed,
         device=device,
         max_minutes=max_minutes,
+        refit=refit,
         resume=resume,
         force=force,
         on_start=on_start,

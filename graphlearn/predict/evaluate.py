@@ -27,6 +27,7 @@ class Scored:
     seeds: Seeds
     pkey: pa.Array
     prediction: np.ndarray
+    trained_on: bool = False
 
     @property
     def label(self) -> np.ndarray:
@@ -34,9 +35,15 @@ class Scored:
         return _label(self.seeds)
 
     def summary(self) -> dict[str, float | str]:
-        """Metrics, regime, number of rows, and the interval of the first metric."""
+        """Metrics, regime, number of rows, the interval of the first metric, and whether the labels were trained on."""
         found: dict[str, float | str] = dict(_metrics(self.task, self.label, self.prediction, self.seeds))
-        return {**found, "split": self.split, "regime": self.regime, "rows": len(self.label)}
+        return {
+            **found,
+            "split": self.split,
+            "regime": self.regime,
+            "rows": len(self.label),
+            "trained_on": self.trained_on,
+        }
 
 
 def compare(scored: Scored) -> pd.DataFrame:
@@ -72,7 +79,7 @@ def compare(scored: Scored) -> pd.DataFrame:
         for name, values in predictions.items()
     ]
     table = pd.DataFrame(rows)
-    table.attrs["rows"] = size
+    table.attrs |= {"rows": size, "trained_on": scored.trained_on}
     return table
 
 

@@ -211,7 +211,9 @@ class Run:
         seeds = split_seeds(graph, task, split, regime, labels=labels)
         predicted = predict_seeds(self.model, graph.to(self.device), seeds).numpy()
         self.task = task
-        return Scored(task, split, regime, graph.to("cpu"), seeds, labels["pkey"].combine_chunks(), predicted)
+        trained_on = split == "train" or (split == "val" and bool(self.meta["refit"]))
+        pkey = labels["pkey"].combine_chunks()
+        return Scored(task, split, regime, graph.to("cpu"), seeds, pkey, predicted, trained_on)
 
     def _task_values(self) -> dict[str, Any]:
         values = dict(self.meta["task"])

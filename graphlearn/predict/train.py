@@ -63,6 +63,7 @@ def train(
     model_config: ModelConfig | None = None,
     train_config: TrainConfig | None = None,
     max_minutes: float | None = None,
+    refit: bool = True,
     resume: bool = False,
     force: bool = False,
     encoder: EncoderFactory | None = None,
@@ -77,6 +78,9 @@ def train(
     after that start, and train rows see rows up to a random time before their own, as far back as test rows will have
     to look; in ``rolling`` every row sees all up to its own time.
 
+    Validation chooses the number of epochs; then, with ``refit``, the model is trained again for that many epochs on
+    train and validation labels together, the newest ones included. Metrics of validation are those of the first model.
+
     After each epoch the training is kept in ``<out>.partial.safetensors``; ``resume=True`` goes on from there and
     ends as if there had been no interruption. ``out`` itself is whole or absent.
 
@@ -90,7 +94,8 @@ def train(
         device: ``"cpu"`` or ``"cuda"``.
         model_config: Sizes of the model.
         train_config: Settings of the optimisation.
-        max_minutes: Time after which no new epoch begins.
+        max_minutes: Time after which no new epoch begins; with ``refit`` half of it for each training.
+        refit: Train again with the validation labels once the number of epochs is chosen.
         resume: Go on with an interrupted training of the same arguments.
         force: Replace ``out`` if it is a run, and forget an interrupted training of it.
         encoder: Makes the row encoder of a table; see :class:`RelationalModel`.
@@ -113,26 +118,32 @@ def train(
     settings = train_config or TrainConfig()
     if max_minutes is not None:
         settings = replace(settings, max_minutes=max_minutes)
+    if refit and settings.max_minutes is not None:
+        settings = replace(settings, max_minutes=settings.max_minutes / 2)
     partial = partial_path(out)
     try:
-        statistics = fit_statistics(
-            db, fit_until=task.val_time, hidden=task.remove_columns, text_encoder=text_encoder
-        )
+        statistics = fit_statistics(db, fit_until=task.val_time, hidden=task.remove_columns, text_encoder=text_encoder)
         graph = build_graph(
             db, statistics=statistics, hidden=task.remove_columns, text_encoder=text_encoder, edge_index=False
         )
         seeds = {split: split_seeds(graph, task, split, regime) for split in ("train", "val")}
         _check_labels(task)
-        seed_dropout(seed, -1)
-        network = make_model(db.schema, statistics, task, sizes, encoder)
-        if task.task_type == "regression":
-            network.head.fit_range(labels_of(seeds["train"]))
-        network, graph = network.to(device), graph.to(device)
+        both = seeds["train"].joined(seeds["val"])
+
+        def fresh(labelled: Seeds) -> RelationalModel:
+            seed_dropout(seed, -1)
+            made = make_model(db.schema, statistics, task, sizes, encoder)
+            if task.task_type == "regression":
+                made.head.fit_range(labels_of(labelled))
+            return made.to(device)
+
+        network, graph = fresh(seeds["train"]), graph.to(device)
         optimizer = make_optimizer(network, settings)
         facts = {
             "model": model,
             "regime": regime,
             "seed": seed,
+            "refit": refit,
             "model_config": sizes.to_dict(),
             "train_config": settings.to_dict(),
             "schema": manifest_dict(db.schema),
@@ -154,29 +165,40 @@ def train(
                 Prepared(graph, statistics, network, seeds["train"], seeds["val"], ages, state if resume else None)
             )
 
-        steps, epochs = plan(len(seeds["train"]), settings)
-        with ProgressBar(steps * epochs, shown=progress) as bar:
+        def trained(labelled: Seeds, val: Seeds | None, name: str) -> TrainState:
+            steps, epochs = plan(len(labelled), settings)
+            epochs = state.refit or epochs
+            with ProgressBar(steps * epochs, shown=progress) as bar:
 
-            def after_epoch(now: TrainState, optim: torch.optim.AdamW) -> None:
-                save_state(partial, network.state_dict(), optim, now, agreed)
-                if on_epoch is not None:
-                    with bar.paused():
-                        on_epoch(now.history[-1])
+                def after_epoch(now: TrainState, optim: torch.optim.AdamW) -> None:
+                    save_state(partial, network.state_dict(), optim, now, agreed)
+                    if on_epoch is not None:
+                        with bar.paused():
+                            on_epoch(now.history[-1])
 
-            state = fit(
-                network,
-                graph,
-                seeds["train"],
-                seeds["val"],
-                settings,
-                seed=seed,
-                longest_age=ages,
-                age_step=task.timedelta,
-                state=state,
-                optimizer=optimizer,
-                after_epoch=after_epoch,
-                after_step=lambda epoch, step, _: bar.show(epoch * steps + step, f"epoch {epoch + 1}/{epochs}"),
-            )
+                return fit(
+                    network,
+                    graph,
+                    labelled,
+                    val,
+                    settings,
+                    seed=seed,
+                    longest_age=ages,
+                    age_step=task.timedelta,
+                    state=state,
+                    optimizer=optimizer,
+                    after_epoch=after_epoch,
+                    after_step=lambda epoch, step, _: bar.show(epoch * steps + step, f"{name} {epoch + 1}/{epochs}"),
+                )
+
+        if not state.refit:
+            state = trained(seeds["train"], seeds["val"], "epoch")
+            if refit:
+                network = fresh(both)
+                optimizer = make_optimizer(network, settings)
+                state = replace(state, epoch=0, refit=state.best_epoch, best={})
+        if state.refit:
+            state = trained(both, None, "refit")
         metrics = {"best_epoch": state.best_epoch, "val": state.best_score, "seconds": round(state.seconds, 3)}
         meta = {"source": _place(db.source), **facts, "statistics": statistics.to_dict(), "metrics": metrics}
         meta["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -109,6 +109,7 @@ def save_state(path: Path, weights: Mapping[str, Tensor], optimizer: AdamW, stat
         tensors |= {f"optim.{i}.{k}": v for k, v in values.items()}
     facts = {
         "epoch": state.epoch,
+        "refit": state.refit,
         "best_epoch": state.best_epoch,
         "best_score": state.best_score,
         "seconds": state.seconds,

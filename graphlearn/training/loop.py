@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import AdamW
@@ -16,10 +17,13 @@ from torch_geometric.data import HeteroData
 from graphlearn.errors import GraphLearnError, check_positive
 from graphlearn.models.rdl import RelationalModel
 from graphlearn.sampling import TemporalNeighborSampler
-from graphlearn.tasks.metrics import primary_metric, score
+from graphlearn.tasks.metrics import bootstrap, primary_metric, score
 from graphlearn.training.scoring import device_of, forward, predict_seeds, seed_loader
 from graphlearn.training.seed import epoch_generator, seed_dropout
-from graphlearn.training.seeds import Seeds
+from graphlearn.training.seeds import Seeds, labels_of
+
+#: Rows of validation from which on a standard error is too small to matter, and too slow to resample.
+_MANY = 200_000
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,14 @@ class TrainConfig:
 
 @dataclass
 class TrainState:
-    """All that a training needs to go on: after ``epoch`` epochs, resuming gives what going on would have given."""
+    """All that a training needs to go on: after ``epoch`` epochs, resuming gives what going on would have given.
+
+    ``refit`` is 0 while epochs are chosen on validation, then the number of epochs of the second training, whose
+    weights are the result; ``best_epoch`` and ``best_score`` stay those of the choice.
+    """
 
     epoch: int = 0
+    refit: int = 0
     best_epoch: int = 0
     best_score: float = float("nan")
     seconds: float = 0.0
@@ -81,7 +90,7 @@ def fit(
     model: RelationalModel,
     graph: HeteroData,
     train: Seeds,
-    val: Seeds,
+    val: Seeds | None,
     config: TrainConfig,
     *,
     seed: int,
@@ -92,13 +101,17 @@ def fit(
     after_epoch: Callable[[TrainState, AdamW], None] | None = None,
     after_step: Callable[[int, int, int], None] | None = None,
 ) -> TrainState:
-    """Trains ``model`` in place and leaves it with the weights of the best epoch on ``val``.
+    """Trains ``model`` in place and leaves it with the weights of the epoch that validation chooses.
+
+    That is the latest epoch whose primary metric on ``val`` lies within one standard error of the best: what is
+    smaller says nothing, and later epochs have a lower learning rate behind them (the one-standard-error rule of
+    Breiman et al., "Classification and Regression Trees", 1984). In a refit it is the last one.
 
     Args:
         model: With fresh weights, or with those that belong to ``state``.
         graph: What the seeds see, on the device of the model.
         train: With labels.
-        val: With labels; its primary metric chooses the epoch.
+        val: With labels; None in a refit, which trains for ``state.refit`` epochs.
         config: Settings.
         seed: Of the order, the ages, the samples and dropout.
         longest_age: Train seeds see rows up to a time drawn from this many microseconds before their own.
@@ -116,7 +129,8 @@ def fit(
     metric, higher = primary_metric(model.head.task_type)
     sign = 1 if higher else -1
     sampler = TemporalNeighborSampler(graph, model.fan_out, strategy="last")
-    steps, epochs = plan(len(train), config)
+    steps, planned = plan(len(train), config)
+    epochs = state.refit or planned  # a refit ends early on the same schedule, as the model that was chosen did
     while state.epoch < epochs and not _ended(state, config):
         started = time.perf_counter()
         generator = epoch_generator(seed, state.epoch)
@@ -129,7 +143,7 @@ def fit(
         total = torch.zeros((), device=device_of(model))
         for step, batch in zip(range(steps), loader, strict=False):
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * _schedule((state.epoch * steps + step + 0.5) / (epochs * steps))
+                group["lr"] = config.lr * _schedule((state.epoch * steps + step + 0.5) / (planned * steps))
             with torch.autocast(total.device.type, torch.bfloat16, enabled=total.device.type == "cuda"):
                 loss = model.head.loss(forward(model, graph, batch), batch.label)
             optimizer.zero_grad(set_to_none=True)
@@ -144,18 +158,27 @@ def fit(
                 f"the loss of epoch {state.epoch + 1} is {total.item()}: the training diverged. "
                 f"Take a lower learning rate than {config.lr}."
             )
-        value = validate(model, graph, val)[metric]
         state.epoch += 1
+        record: dict[str, Any] = {"epoch": state.epoch, "epochs": epochs, "loss": total.item() / steps}
+        if val is None:
+            record["refit"] = True
+        else:
+            predicted = predict_seeds(model, graph, val).numpy()
+            value, error = _judge(model.head.task_type, labels_of(val).numpy(), predicted)
+            record |= {f"val_{metric}": value, "standard_error": error}
+            scores = [r[f"val_{metric}"] for r in state.history] + [value]
+            errors = [r["standard_error"] for r in state.history] + [error]
+            top = max(range(len(scores)), key=lambda i: -math.inf if math.isnan(scores[i]) else sign * scores[i])
+            # A metric without a value (validation of one class) cannot choose: the latest epoch is kept.
+            if math.isnan(value) or sign * value >= sign * scores[top] - errors[top]:
+                state.best_epoch, state.best_score = state.epoch, value
+                state.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         state.seconds += time.perf_counter() - started
-        # A metric without a value (validation of one class) cannot choose: the latest epoch is kept.
-        if not state.best or math.isnan(value) or sign * value > sign * state.best_score:
-            state.best_epoch, state.best_score = state.epoch, value
-            state.best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        record = {"epoch": state.epoch, "epochs": epochs, "loss": total.item() / steps, f"val_{metric}": value}
         state.history.append({**record, "seconds": round(time.perf_counter() - started, 3)})
         if after_epoch is not None:
             after_epoch(state, optimizer)
-    model.load_state_dict(state.best)
+    if val is not None:
+        model.load_state_dict(state.best)
     return state
 
 
@@ -170,11 +193,14 @@ def plan(num_seeds: int, config: TrainConfig) -> tuple[int, int]:
     return steps, max(config.epochs, math.ceil(config.min_steps / steps))
 
 
-def validate(model: RelationalModel, graph: HeteroData, seeds: Seeds) -> dict[str, float]:
-    """All metrics of the task type on labelled seeds."""
-    assert seeds.label is not None
-    predicted = predict_seeds(model, graph, seeds).numpy()
-    return score(model.head.task_type, seeds.label.numpy(), predicted)
+def _judge(task_type: str, label: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
+    """The primary metric, and its standard error over resamples of the rows."""
+    metric, _ = primary_metric(task_type)
+    value = score(task_type, label, predicted)[metric]
+    if math.isnan(value) or len(label) > _MANY:
+        return value, 0.0
+    low, high = bootstrap(task_type, label, predicted, metric=metric, seed=0, repeats=200, level=0.68)
+    return value, (high - low) / 2
 
 
 def _schedule(progress: float) -> float:
@@ -182,6 +208,7 @@ def _schedule(progress: float) -> float:
 
 
 def _ended(state: TrainState, config: TrainConfig) -> bool:
-    if config.max_minutes is not None and state.epoch > 0 and state.seconds >= 60 * config.max_minutes:
+    budget = math.inf if config.max_minutes is None else 60 * config.max_minutes
+    if state.epoch > 0 and state.seconds >= budget * (2 if state.refit else 1):  # the choice took the first half
         return True
-    return state.epoch - state.best_epoch >= config.patience and state.epoch > 0
+    return not state.refit and state.epoch - state.best_epoch >= config.patience and state.epoch > 0

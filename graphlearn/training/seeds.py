@@ -49,6 +49,13 @@ class Seeds:
         age = (share * (longest // step + 1)).long().to(self.seed_time.device) * step
         return replace(self, input_time=self.seed_time - age)
 
+    def joined(self, other: Seeds) -> Seeds:
+        """These seeds and then the others, each seeing all up to its own time."""
+        time = torch.cat([self.seed_time, other.seed_time])
+        label = torch.cat([labels_of(self), labels_of(other)])
+        index = torch.cat([self.index, other.index])
+        return replace(self, index=index, seed_time=time, input_time=time, label=label)
+
     def to(self, device: torch.device) -> Seeds:
         """The same seeds on another device."""
         return replace(
