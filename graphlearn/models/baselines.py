@@ -9,6 +9,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import torch_frame
 from torch_frame import TensorFrame
 
@@ -71,10 +72,12 @@ def entity_past(
     span = len(times) + 1
     key = past.entity * span + rank[: len(past.entity)]
     order = np.argsort(key, kind="stable")
-    total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values[order], axis=0)])
+    # Summed within each entity: a difference of sums over all would carry the rounding of other entities' labels.
+    total = pd.DataFrame(values[order]).groupby(past.entity[order]).cumsum().to_numpy()
+    total = np.concatenate([np.zeros((1, values.shape[1])), total])
     start = np.searchsorted(key[order], entity * span, side="left")
     stop = np.searchsorted(key[order], entity * span + rank[len(past.entity) :], side="right")
-    mean = (total[stop] - total[start]) / np.maximum(stop - start, 1)[:, None]
+    mean = total[stop] / np.maximum(stop - start, 1)[:, None]  # of an entity without any: replaced below
     mean = mean if "multi" in task_type else mean[:, 0]
     seen = stop > start
     return np.where(seen[:, None] if mean.ndim == 2 else seen, mean, fallback)
