@@ -23,7 +23,7 @@ from graphlearn.schema import connect
 from graphlearn.tasks import Task
 from graphlearn.training.checkpoint import partial_path
 
-EPOCHS, STEPS = 4, 4
+EPOCHS, STEPS, REFIT_STEPS = 4, 4, 6
 # Dropout, ages drawn at random and a last batch that is not full: all that could differ takes part.
 SIZES = replace(MODEL, dropout=0.2)
 PLAN = replace(FAST, epochs=EPOCHS, batch_size=24)
@@ -76,40 +76,46 @@ def whole(request, tmp_path_factory) -> Run:
     return trained(tmp_path_factory.mktemp("whole") / "run", regime=request.param)
 
 
-@pytest.mark.parametrize("epoch", range(EPOCHS + 1))
-def test_interrupted_after_an_epoch_and_resumed(whole, epoch, tmp_path, monkeypatch):
-    """In the middle of every epoch; for the last value, between the last epoch and the writing of the run."""
+def test_interrupted_in_the_first_epoch(whole, tmp_path, monkeypatch):
     out = tmp_path / "run"
-    if epoch < EPOCHS:
-        interrupt_at(monkeypatch, epoch * STEPS + 1)
-    else:
-        monkeypatch.setattr(sys.modules["graphlearn.predict.train"], "save_run", interrupted)
-    with pytest.raises(KeyboardInterrupt) as caught:
+    interrupt_at(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt, match=r"^No epoch was finished, so nothing is kept\.$"):
         trained(out, regime=whole.regime)
     monkeypatch.undo()
-    assert not out.exists()
-    if epoch == 0:
-        assert str(caught.value) == "No epoch was finished, so nothing is kept."
-        assert not list(tmp_path.iterdir())
-        with pytest.raises(
-            RunError, match=r"there is no interrupted training to go on with: .*run.partial.safetensors"
-        ):
-            trained(out, regime=whole.regime, resume=True)
-        return
-    assert (
-        str(caught.value) == f"{partial_path(out)} keeps the training up to its last whole epoch; go on with --resume."
-    )
-    assert [p.name for p in tmp_path.iterdir()] == ["run.partial.safetensors"]
-    seen: list[dict] = []
-    trained(out, regime=whole.regime, resume=True, on_epoch=seen.append)
-    assert [record["epoch"] for record in seen] == list(range(epoch + 1, EPOCHS + 1))
-    assert [p.name for p in tmp_path.iterdir()] == ["run"]
-    assert_same_run(out, whole.folder)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RunError, match=r"there is no interrupted training to go on with: .*run.partial.safetensors"):
+        trained(out, regime=whole.regime, resume=True)
+
+
+def test_interrupted_in_any_epoch_and_resumed(whole, tmp_path, monkeypatch):
+    """In the middle of every epoch of the choice and of the refit; at last between the last epoch and the writing."""
+    refits = whole.meta["metrics"]["best_epoch"]
+    assert len(contents(whole.folder)[1]) == EPOCHS + refits
+    steps = [epoch * STEPS for epoch in range(EPOCHS)] + [EPOCHS * STEPS + n * REFIT_STEPS for n in range(refits)]
+    for done in range(1, EPOCHS + refits + 1):
+        out = tmp_path / str(done) / "run"
+        if done < len(steps):
+            interrupt_at(monkeypatch, steps[done] + 1)
+        else:
+            monkeypatch.setattr(sys.modules["graphlearn.predict.train"], "save_run", interrupted)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            trained(out, regime=whole.regime)
+        monkeypatch.undo()
+        kept = f"{partial_path(out)} keeps the training up to its last whole epoch; go on with --resume."
+        assert str(caught.value) == kept
+        assert [p.name for p in out.parent.iterdir()] == ["run.partial.safetensors"]
+        seen: list[dict] = []
+        trained(out, regime=whole.regime, resume=True, on_epoch=seen.append)
+        assert len(seen) == EPOCHS + refits - done
+        assert [p.name for p in out.parent.iterdir()] == ["run"]
+        assert_same_run(out, whole.folder)
 
 
 def test_the_steps_are_what_these_tests_count_on():
-    seeds = len(make_task(open_tables(tables()), tables()).labels("train"))
-    assert (STEPS - 1) * PLAN.batch_size < seeds < STEPS * PLAN.batch_size
+    task = make_task(open_tables(tables()), tables())
+    train, val = len(task.labels("train")), len(task.labels("val"))
+    assert (STEPS - 1) * PLAN.batch_size < train < STEPS * PLAN.batch_size
+    assert (REFIT_STEPS - 1) * PLAN.batch_size < train + val <= REFIT_STEPS * PLAN.batch_size
 
 
 def test_interrupted_at_every_epoch(whole, tmp_path, monkeypatch):
