@@ -34,6 +34,11 @@ def kept_sql(table: Table) -> str:
     return f" WHERE {time_sql(table)} IS NOT NULL" if table.time_col and table.null_time == "drop" else ""
 
 
+def is_whole(table: Table) -> bool:
+    """Whether the primary key is one whole number of at most 64 bits with a sign."""
+    return len(table.pkey) == 1 and table.column(table.pkey[0]).dtype in _WHOLE
+
+
 def key_sql(table: Table) -> str:
     """One value for the primary key: the column itself, or a JSON list of texts if it is composite."""
     if len(table.pkey) > 1:
@@ -55,9 +60,9 @@ def tie_sql(table: Table, hidden: frozenset[str]) -> str:
     if not table.pkey:
         return everything
     key = [cell(c) for c in table.pkey]
-    whole = len(key) == 1 and table.column(table.pkey[0]).dtype in _WHOLE
     missing = " OR ".join(f"{k} IS NULL" for k in key)
-    return f"CASE WHEN {missing} THEN {everything} ELSE {f'CAST({key[0]} AS BIGINT)' if whole else _hash_sql(key)} END"
+    number = f"CAST({key[0]} AS BIGINT)" if is_whole(table) else _hash_sql(key)
+    return f"CASE WHEN {missing} THEN {everything} ELSE {number} END"
 
 
 def _hash_sql(values: Sequence[str]) -> str:

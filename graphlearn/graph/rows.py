@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ from graphlearn.database.sql import time_us
 from graphlearn.graph.keys import cell
 from graphlearn.graph.statistics import ColumnStatistics, category_sql, numeric_sql, parts_sql
 from graphlearn.graph.text import Floats, TextEncoder, encode_texts
+from graphlearn.ops.index import take_rows
 from graphlearn.schema.schema import Table
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -88,13 +90,14 @@ class RowWriter:
         self._names: dict[str, list[str]] = {}
         for c in self.columns:
             self._names.setdefault(_kind(c), []).append(c.name)
-        self._numerical = empty((num_rows, self._count("numerical")), np.float32)
-        self._categorical = empty((num_rows, self._count("categorical")), np.int32)
-        self._timestamp = empty((num_rows, self._count("timestamp"), len(_PARTS)), np.int16)
+        # Room from numpy, which asks for huge pages: what torch allocates takes longer to fill.
+        self._numerical = np.empty((num_rows, self._count("numerical")), np.float32)
+        self._categorical = np.empty((num_rows, self._count("categorical")), np.int32)
+        self._timestamp = np.empty((num_rows, self._count("timestamp"), len(_PARTS)), np.int16)
         self._sets: list[list[tuple[Ints, Ints]]] = [[] for _ in range(self._count("multicategorical"))]
         dims = [c.dim for c in self.columns if _kind(c) == "embedding"]
         self._ends = np.cumsum([0, *dims])
-        self._vectors = empty((num_rows, int(self._ends[-1])), np.float32)
+        self._vectors = np.empty((num_rows, int(self._ends[-1])), np.float32)
         self._vocabulary = {
             c.name: pa.array(c.vocabulary, pa.string())
             for c in self.columns
@@ -182,16 +185,6 @@ class RowWriter:
         return found
 
 
-def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Room for numbers. From numpy, which asks for huge pages: what torch allocates takes longer to fill."""
-    return np.empty(shape, dtype)
-
-
-def take(values: npt.NDArray[Any], order: Tensor | None) -> Tensor:
-    """``values``, in another order if one is given."""
-    return torch.from_numpy(values if order is None else values.take(order.numpy(), axis=0))
-
-
 def _kind(column: ColumnStatistics) -> str:
     return "embedding" if column.stype == "text" else column.stype
 
@@ -200,11 +193,11 @@ def _finished(block: npt.NDArray[Any], num_rows: int, order: Tensor | None) -> T
     # What was never written must not be saved with the rows.
     block = block if num_rows == len(block) else block[:num_rows].copy()
     if order is not None:
-        flat = block.reshape(num_rows, -1)
+        flat = torch.from_numpy(block.reshape(num_rows, math.prod(block.shape[1:])))
         # One cache line at a time, so that no second copy of a wide table is needed.
         width = 64 // block.itemsize
-        for start in range(0, flat.shape[1], width):
-            flat[:, start : start + width] = flat[order.numpy(), start : start + width]
+        for start in range(0, flat.size(1), width):
+            flat[:, start : start + width] = take_rows(flat[:, start : start + width], order)
     return torch.from_numpy(block)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,25 +15,18 @@ import torch_frame
 from torch import Tensor
 from torch_frame.data.stats import StatType
 
-from graphlearn.database.stream import DATA, stream, temporary_table
+from graphlearn.database.stream import stream
 from graphlearn.graph.keys import cell, check_unique, kept_sql, key_sql, match_sql, rows_of, tie_sql, time_sql
-from graphlearn.graph.rows import RowWriter, empty, feature_sql, take
+from graphlearn.graph.nodes import NodeMap
+from graphlearn.graph.rows import RowWriter, feature_sql
 from graphlearn.graph.statistics import ColumnStatistics
 from graphlearn.graph.text import TextEncoder
-from graphlearn.ops.index import row_order
+from graphlearn.ops.index import row_order, take_rows
 from graphlearn.schema.connect import Database
 from graphlearn.schema.schema import ForeignKey, Table
 
 Progress = Callable[[str, int, int], None]
 _UNDATED = np.iinfo(np.int64).min
-
-
-@dataclass(frozen=True)
-class NodeMap:
-    """A temporary table ``name`` of (``k0``, ``k1``, …, ``node``): the number of each row that has a whole key."""
-
-    name: str
-    dtype: npt.DTypeLike
 
 
 @dataclass(frozen=True)
@@ -100,8 +92,8 @@ def read_table(
 
     room = db.num_rows(table.name)
     writer = RowWriter(columns, room, encoder=text_encoder)
-    tie, time = empty((room,), np.int64), empty((room if table.time_col else 0,), np.int64)
-    parents = [empty((room,), maps[key.table].dtype) for key in matched]
+    tie, time = np.empty(room, np.int64), np.empty(room if table.time_col else 0, np.int64)
+    parents = [np.empty(room, maps[key.table].dtype) for key in matched]
     chunks: dict[str, list[pa.Array]] = {name: [] for name in kept}
     done = 0
     # An encoder of the user's may depend on which texts it gets together.
@@ -109,9 +101,10 @@ def read_table(
         rows = slice(done, done + batch.num_rows)
         tie[rows] = batch.column("__tie").to_numpy()
         if table.time_col:
-            time[rows] = pc.fill_null(batch.column("__t"), _UNDATED).to_numpy()
+            when = batch.column("__t")
+            time[rows] = (pc.fill_null(when, _UNDATED) if when.null_count else when).to_numpy()
         for i, parent in enumerate(parents):
-            parent[rows] = batch.column(f"__n{i}").to_numpy()
+            parent[rows] = maps[matched[i].table].nodes(batch.column(f"__n{i}"))
         for name, chunk in chunks.items():
             # A copy: a column of a batch keeps the memory of the whole batch.
             chunk.append(pa.concat_arrays([batch.column(name), batch.column(name).slice(0, 0)]))
@@ -126,7 +119,7 @@ def read_table(
     arrow = {name: _joined(db, table, kept[name], chunk, order) for name, chunk in chunks.items()}
     if table.pkey and _may_repeat(arrow["__pkey"]):
         check_unique(db, table)
-    moments = None if dates is None else take(dates, order)
+    moments = None if dates is None else _ordered(dates, order)
     if moments is not None:
         moments[:num_undated] = 0
     tf, col_stats = writer.finish(order)
@@ -136,46 +129,11 @@ def read_table(
         time=moments,
         pkey=arrow["__pkey"] if table.pkey else None,
         keys=_key_table(arrow, "__k", ["__pkey"]) if with_keys else None,
-        parents={key.name: take(parent[:done], order) for key, parent in zip(matched, parents, strict=True)},
+        parents={key.name: _ordered(parent[:done], order) for key, parent in zip(matched, parents, strict=True)},
         unmatched={key.name: _key_table(arrow, f"__u{i}_", []) for i, key in enumerate(unmatched)},
         tf=tf,
         col_stats=col_stats,
     )
-
-
-@contextmanager
-def node_map(db: Database, table: Table, name: str, keys: pa.Table) -> Iterator[NodeMap]:
-    """The numbers of a table's rows by their keys, as DuckDB joins them.
-
-    Args:
-        db: The database.
-        table: The table.
-        name: Of the temporary table.
-        keys: The columns of its key ``k0``, ``k1``, …, in the order of the nodes.
-    """
-    dtype = np.int32 if keys.num_rows < 2**31 else np.int64
-    data = keys.append_column("node", pa.array(np.arange(keys.num_rows, dtype=dtype)))
-    columns = _restored(db, table)
-    complete = " AND ".join(f"k{i} IS NOT NULL" for i in range(len(table.pkey)))
-    with temporary_table(db, name, f"SELECT {columns}, node FROM {DATA} WHERE {complete}", data=data) as quoted:
-        yield NodeMap(quoted, dtype)
-
-
-def match_later(db: Database, target: Table, keys: pa.Table, nodes: NodeMap) -> Tensor:
-    """The number of the row of ``target`` that each row of ``keys`` names, or -1: int32 or int64 ``[N]``."""
-    found = np.full(keys.num_rows, -1, dtype=nodes.dtype)
-    data = keys.append_column("row", pa.array(np.arange(keys.num_rows)))
-    same = " AND ".join(f"c.k{i} = n.k{i}" for i in range(len(target.pkey)))
-    with temporary_table(db, "__unmatched", f"SELECT {_restored(db, target)}, row FROM {DATA}", data=data) as child:
-        for batch in stream(db, f"SELECT row, node FROM {child} AS c JOIN {nodes.name} AS n ON {same}", ordered=False):
-            found[batch.column("row").to_numpy()] = batch.column("node").to_numpy()
-    return torch.from_numpy(found)
-
-
-def _restored(db: Database, table: Table) -> str:
-    """The key's columns in their own types: Arrow has no UUID, for one."""
-    types = db.columns(table.name)
-    return ", ".join(f"CAST(k{i} AS {types[column]}) AS k{i}" for i, column in enumerate(table.pkey))
 
 
 def _kept_columns(db: Database, table: Table, unmatched: list[ForeignKey], with_keys: bool) -> dict[str, str]:
@@ -205,9 +163,9 @@ def _rows_sql(
         select.append(f"{time} AS __t")
     joins = ""
     for i, key in enumerate(matched):
-        select.append(f"coalesce(n{i}.node, -1) AS __n{i}")
-        on = " AND ".join(f"{value} = n{i}.k{j}" for j, value in enumerate(match_sql(db, table, key)))
-        joins += f" LEFT JOIN {maps[key.table].name} AS n{i} ON {on}"
+        values = match_sql(db, table, key)
+        select.append(f"{maps[key.table].value_sql(f'n{i}', values)} AS __n{i}")
+        joins += maps[key.table].join_sql(f"n{i}", values)
     select += feature_sql(table, columns)
     return f"SELECT {', '.join(select)} FROM {rows_of(table.name)} AS t{joins}{kept_sql(table)}"
 
@@ -219,6 +177,10 @@ def _put_undated_first(time: npt.NDArray[np.int64]) -> int:
     if count:
         time[undated] = 0 if count == len(time) else time[~undated].min() - 1
     return count
+
+
+def _ordered(values: npt.NDArray[Any], order: Tensor | None) -> Tensor:
+    return torch.from_numpy(values) if order is None else take_rows(torch.from_numpy(values), order)
 
 
 def _joined(db: Database, table: Table, value: str, chunks: list[pa.Array], order: Tensor | None) -> pa.Array:

@@ -1,12 +1,13 @@
-"""The order of rows, and a column of parents turned into a CSR of children.
+"""The order of rows, rows in another order, and a column of parents turned into a CSR of children.
 
-On a CPU both sort one 64-bit number a row, the key above and the row's number below, with numpy: it sorts plain
+On a CPU rows are sorted as one 64-bit number each, the key above and the row's number below, with numpy: it sorts plain
 integers with vector instructions and allocates huge pages, which together is several times as fast as a sort with
-indices. On other devices torch's stable sort does the same.
+indices. Elsewhere torch's stable sort does the same. Reordering and grouping are native where the kernels are built.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from graphlearn.native import kernels
+
 _Ints: TypeAlias = npt.NDArray[np.int64]
+_Flags: TypeAlias = npt.NDArray[np.bool_]
 _BLOCK = 1 << 16  # numbers that stay in a core's cache
 
 
@@ -30,18 +34,77 @@ def index_to_csr(index: Tensor, num_parents: int) -> tuple[Tensor, Tensor]:
     """
     dtype = torch.int32 if len(index) < 2**31 else torch.int64
     rowptr = torch.zeros(num_parents + 1, dtype=torch.int64, device=index.device)
+    if kernels is not None and index.device.type == "cpu" and index.dtype == dtype:
+        index = index.contiguous()
+        col = torch.from_numpy(np.empty(len(index), index.numpy().dtype))
+        valid = kernels.group_children(
+            index.data_ptr(), index.element_size(), len(index), num_parents, rowptr.data_ptr(), col.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
+        assert valid, f"a parent is not in [-1, {num_parents})"
+        return rowptr, _first(col, int(rowptr[-1]))
     count = torch.bincount(index + 1, minlength=num_parents + 1)
     torch.cumsum(count[1:], 0, out=rowptr[1:])
     bits = _bits(len(index) - 1)
     if index.device.type == "cpu" and _bits(num_parents) + bits <= 63:
         # Parent -1 gives negative numbers, which come first and whose low bits still are the row's number.
-        packed = _pack(index.numpy().astype(np.int64), bits)[int(count[0]) :]
-        return rowptr, torch.from_numpy(_low(packed, bits)).to(dtype)
+        packed = index.numpy().astype(np.int64)
+        _sort_packed(packed, bits)
+        return rowptr, torch.from_numpy(packed[int(count[0]) :] & ((1 << bits) - 1)).to(dtype)
     return rowptr, index.sort(stable=True).indices[count[0] :].to(dtype)
 
 
+class KeyTable:
+    """Which row has a key: a hash table of whole numbers, twice as many slots as there are rows.
+
+    It needs the native kernels; without them, and for other keys, the database joins.
+
+    Args:
+        keys: The key of each row, int64 ``[P]``, no two alike.
+    """
+
+    def __init__(self, keys: Tensor) -> None:
+        assert kernels is not None
+        self._bits = _bits(2 * len(keys))
+        self._slots = np.empty((1 << self._bits, 2), dtype=np.int64)
+        keys = keys.contiguous()
+        built = kernels.build_key_table(keys.data_ptr(), len(keys), self._slots.ctypes.data, self._bits)
+        assert built, "more keys than slots"
+
+    @staticmethod
+    def usable(num_keys: int) -> bool:
+        """Whether the kernels exist, and so many keys fit into a quarter of a gigabyte."""
+        return kernels is not None and num_keys <= 2**22
+
+    def find(self, keys: Tensor) -> Tensor:
+        """The row of each key, or -1: int32 ``[N]``."""
+        assert kernels is not None
+        keys = keys.contiguous()
+        found = torch.empty(len(keys), dtype=torch.int32)
+        kernels.find_keys(
+            self._slots.ctypes.data, self._bits, keys.data_ptr(), len(keys), found.data_ptr(), torch.get_num_threads()
+        )
+        return found
+
+
+def take_rows(values: Tensor, order: Tensor) -> Tensor:
+    """``values[order]`` for rows on a CPU: ``values`` ``[N, ...]``, ``order`` int64 ``[M]``."""
+    out = torch.from_numpy(np.empty((len(order), *values.shape[1:]), values.numpy().dtype))
+    row = values[0].numel() if len(values) else 0
+    if kernels is None or (row > 1 and not values[0].is_contiguous()):
+        torch.index_select(values, 0, order, out=out)
+        return out
+    size = values.element_size()
+    valid = kernels.take_rows(
+        values.data_ptr(), values.stride(0) * size, row * size, len(values), order.data_ptr(), len(order),
+        out.data_ptr(), torch.get_num_threads(),
+    )  # fmt: skip
+    assert valid, f"a row is not in [0, {len(values)})"
+    return out
+
+
 def row_order(time: Tensor | None, tie: Tensor) -> Tensor | None:
-    """The permutation that puts rows into the order of (time, tie), or None if they are in that order.
+    """The permutation that puts rows into the order of (time, tie), or None (on a CPU) if they are in that order.
 
     Args:
         time: int64 ``[N]``; None: only ``tie`` counts.
@@ -51,18 +114,27 @@ def row_order(time: Tensor | None, tie: Tensor) -> Tensor | None:
         int64 ``[N]``: the row that comes first, second, …; rows that are equal keep their order.
     """
     keys = [tie] if time is None else [time, tie]
-    if _is_sorted(keys):
-        return None
     if tie.device.type != "cpu":
         return _lexsort(keys)
+    if _is_sorted([key.numpy() for key in keys]):
+        return None
     return torch.from_numpy(_radix_order([_Key(key) for key in keys]))
 
 
-def _is_sorted(keys: list[Tensor]) -> bool:
-    first = keys[0]
-    if bool((first[1:] < first[:-1]).any()):
-        return False
-    return len(keys) == 1 or not bool(((first[1:] == first[:-1]) & (keys[1][1:] < keys[1][:-1])).any())
+def _is_sorted(keys: list[_Ints]) -> bool:
+    for block in _blocks(len(keys[0]) - 1):  # most are found not to be in the first block
+        falls = np.zeros(block.stop - block.start, dtype=bool)
+        for key in reversed(keys):
+            before, after = key[block], key[block.start + 1 : block.stop + 1]
+            falls = (after < before) | ((after == before) & falls)
+        if falls.any():
+            return False
+    return True
+
+
+def _first(values: Tensor, count: int) -> Tensor:
+    # A part of a tensor keeps, and saves, the memory of the whole.
+    return values if count == len(values) else values[:count].clone()
 
 
 def _lexsort(keys: list[Tensor]) -> Tensor:
@@ -76,15 +148,14 @@ class _Key:
     """One key of a sort, as numbers of ``width`` bits that start at 0."""
 
     def __init__(self, key: Tensor) -> None:
-        self.low = int(key.min())
-        self.width = _bits(int(key.max()) - self.low)
         self.values = key.numpy()
+        self.low = int(self.values.min())
+        self.width = _bits(int(self.values.max()) - self.low)
 
-    def bits(self, rows: _Ints | None, start: int, stop: int) -> _Ints:
-        """The bits ``[start, stop)`` of the key of some rows, or of all rows, counted from the highest."""
-        values = self.values if rows is None else self.values.take(rows)
+    def bits(self, rows: slice | _Ints, start: int, stop: int) -> _Ints:
+        """The bits ``[start, stop)`` of the key of some rows, counted from the highest."""
         # Two's complement: the difference is right even where it does not fit a signed number.
-        found = values.view(np.uint64) - np.uint64(self.low % 2**64)
+        found = self.values[rows].view(np.uint64) - np.uint64(self.low % 2**64)
         if start > 0:
             found &= np.uint64((1 << (self.width - start)) - 1)
         found >>= np.uint64(self.width - stop)
@@ -93,54 +164,63 @@ class _Key:
 
 def _radix_order(keys: list[_Key]) -> _Ints:
     """Sorts by as many leading bits of the keys as fit above the row's number, then again what still looks equal."""
-    size = len(keys[0].values)
     order: _Ints | None = None
-    place: _Ints | None = None  # where in `order` the rows stand that are not settled yet
-    run: _Ints | None = None  # which of those look equal so far
+    place: _Ints = np.empty(0, np.int64)  # where in `order` the rows stand that are not settled yet
+    run: _Ints = place  # which of those look equal so far
+    size = len(keys[0].values)
     done, width = 0, sum(key.width for key in keys)
     while done < width and size > 0:
-        rows = None if order is None or place is None else order.take(place)
         bits = _bits(size - 1)
-        stop = min(done + 63 - bits - (0 if run is None else _bits(int(run[-1]))), width)
-        packed = run
-        offset = 0
-        for key in keys:
-            first, last = max(done - offset, 0), min(stop - offset, key.width)
-            if first < last:
-                found = key.bits(rows, first, last)
-                packed = found if packed is None else np.bitwise_or(packed << (last - first), found, out=found)
-            offset += key.width
-        assert packed is not None
-        packed = _pack(packed, bits)
-        step = np.ones(size + 1, dtype=bool)
-        above = packed >> bits
-        np.not_equal(above[1:], above[:-1], out=step[1:-1])
-        where = _low(packed, bits)
-        equal = np.flatnonzero(~(step[1:] & step[:-1]))
-        if order is None or place is None or rows is None:
-            order, place = where, equal
+        stop = min(done + 63 - bits - (_bits(int(run[-1])) if len(run) else 0), width)
+        rows = None if order is None else order.take(place)
+        packed = np.empty(size, np.int64)
+        for block in _blocks(size):
+            part = packed[block]
+            part[:] = run[block] if len(run) else 0
+            before = 0
+            for key in keys:
+                first, last = max(done - before, 0), min(stop - before, key.width)
+                if first < last:
+                    part <<= last - first
+                    part |= key.bits(block if rows is None else rows[block], first, last)
+                before += key.width
+        _sort_packed(packed, bits)
+        tied, starts = _ties(packed, bits)
+        packed &= (1 << bits) - 1
+        if order is None or rows is None:
+            order, place = packed, np.flatnonzero(tied)
         else:
-            order[place] = rows.take(where)
-            place = place.take(equal)
-        run = np.cumsum(step[:-1].take(equal), dtype=np.int64)
-        done, size = stop, len(equal)
+            order[place] = rows.take(packed)
+            place = place[tied]
+        run = np.cumsum(starts[tied], dtype=np.int64)
+        done, size = stop, len(place)
     assert order is not None, "rows that are all equal are in order"
     return order
 
 
-def _pack(values: _Ints, bits: int) -> _Ints:
-    """``values``, which are overwritten, with the number of the row in the lowest ``bits``; sorted."""
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK]
-        block <<= bits
-        block |= np.arange(start, start + len(block))
+def _sort_packed(values: _Ints, bits: int) -> None:
+    """Puts the number of the row below each value, in the lowest ``bits``, and sorts (in place)."""
+    for block in _blocks(len(values)):
+        part = values[block]
+        part <<= bits
+        part |= np.arange(block.start, block.stop)
     values.sort()
-    return values
 
 
-def _low(packed: _Ints, bits: int) -> _Ints:
-    packed &= (1 << bits) - 1
-    return packed
+def _ties(packed: _Ints, bits: int) -> tuple[_Flags, _Flags]:
+    """Which values are equal above ``bits`` to the one before or after, and which differ from the one before."""
+    starts = np.ones(len(packed), dtype=bool)
+    for block in _blocks(len(packed) - 1):
+        above = packed[block.start : block.stop + 1] >> bits
+        np.not_equal(above[1:], above[:-1], out=starts[block.start + 1 : block.stop + 1])
+    tied = ~starts
+    tied[:-1] |= tied[1:]
+    return tied, starts
+
+
+def _blocks(size: int) -> Iterator[slice]:
+    for start in range(0, size, _BLOCK):
+        yield slice(start, min(start + _BLOCK, size))
 
 
 def _bits(number: int) -> int:

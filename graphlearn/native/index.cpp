@@ -1,0 +1,168 @@
+// From tables to a graph: keys to row numbers, parents to lists of children, rows into another order.
+// Twins: graphlearn/ops/index.py, and the joins of graphlearn/graph/table.py.
+//
+// All of it is waiting for memory, so each function asks for what it will need some rows later. An index is compared with
+// its bound before it is used: a wrong one gives `false`.
+#include <nanobind/nanobind.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "parallel.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+constexpr int64_t kAhead = 16;
+
+template <class T>
+T* pointer(uintptr_t address) {
+    return reinterpret_cast<T*>(address);
+}
+
+struct Slot {
+    int64_t key, row;  // row -1: free
+};
+
+// The finaliser of splitmix64: keys that differ in few bits, such as multiples of a power of two, spread over all slots.
+inline uint64_t mixed(uint64_t key) {
+    key = (key ^ (key >> 30)) * 0xBF58476D1CE4E5B9u;
+    key = (key ^ (key >> 27)) * 0x94D049BB133111EBu;
+    return key ^ (key >> 31);
+}
+
+// Fills 2^bits slots, more than there are keys, so that the row of a key stands in the first free slot from its own on.
+// Row i is that of the i-th key. Returns `false` if there are too few slots.
+bool build_key_table(uintptr_t keys, int64_t num_keys, uintptr_t slots, int bits) {
+    const auto* key = pointer<const int64_t>(keys);
+    auto* table = pointer<Slot>(slots);
+    const uint64_t size = uint64_t{1} << bits, mask = size - 1;
+    if (static_cast<uint64_t>(num_keys) >= size) return false;
+    for (uint64_t s = 0; s < size; ++s) table[s] = {0, -1};
+    for (int64_t i = 0; i < num_keys; ++i) {
+        if (i + kAhead < num_keys) __builtin_prefetch(&table[mixed(key[i + kAhead]) & mask], 1);
+        uint64_t s = mixed(key[i]) & mask;
+        while (table[s].row >= 0) s = (s + 1) & mask;
+        table[s] = {key[i], i};
+    }
+    return true;
+}
+
+// The row of each key, or -1.
+void find_keys(uintptr_t slots, int bits, uintptr_t keys, int64_t num_keys, uintptr_t out, int threads) {
+    constexpr int64_t kChunk = 1 << 14;
+    const auto* table = pointer<const Slot>(slots);
+    const auto* key = pointer<const int64_t>(keys);
+    auto* row = pointer<int32_t>(out);
+    const uint64_t mask = (uint64_t{1} << bits) - 1;
+    parallel(threads, (num_keys + kChunk - 1) / kChunk, [&](int64_t chunk) {
+        const int64_t end = std::min(num_keys, (chunk + 1) * kChunk);
+        for (int64_t i = chunk * kChunk; i < end; ++i) {
+            if (i + kAhead < end) __builtin_prefetch(&table[mixed(key[i + kAhead]) & mask]);
+            uint64_t s = mixed(key[i]) & mask;
+            while (table[s].row >= 0 && table[s].key != key[i]) s = (s + 1) & mask;
+            row[i] = static_cast<int32_t>(table[s].row);
+        }
+    });
+}
+
+// Counting sort. Each worker counts and then places a stretch of the children, so that the lists are in their order.
+template <class Index>
+bool group_typed(const Index* parent, int64_t num_children, int64_t num_parents, int64_t* rowptr, Index* col, int workers) {
+    std::vector<int64_t> next(workers * num_parents);  // first how many a worker has for a parent, then where they go
+    std::atomic<bool> valid{true};
+    auto begin = [&](int64_t worker) { return num_children * worker / workers; };
+    parallel(workers, workers, [&](int64_t w) {
+        int64_t* count = next.data() + w * num_parents;
+        for (int64_t i = begin(w); i < begin(w + 1); ++i) {
+            const int64_t p = parent[i];
+            if (p < -1 || p >= num_parents) {
+                valid = false;
+                return;
+            }
+            if (p >= 0) ++count[p];
+        }
+    });
+    if (!valid) return false;
+    rowptr[0] = 0;
+    for (int64_t p = 0; p < num_parents; ++p) {
+        int64_t at = rowptr[p];
+        for (int w = 0; w < workers; ++w) at += std::exchange(next[w * num_parents + p], at);
+        rowptr[p + 1] = at;
+    }
+    parallel(workers, workers, [&](int64_t w) {
+        int64_t* to = next.data() + w * num_parents;
+        for (int64_t i = begin(w), end = begin(w + 1); i < end; ++i) {
+            if (i + 2 * kAhead < end) __builtin_prefetch(&to[parent[i + 2 * kAhead]], 1);
+            if (i + kAhead < end && parent[i + kAhead] >= 0) __builtin_prefetch(&col[to[parent[i + kAhead]]], 1);
+            if (parent[i] >= 0) col[to[parent[i]]++] = static_cast<Index>(i);
+        }
+    });
+    return true;
+}
+
+// Children by parent, each list in the order of the children. `col` has room for all children.
+bool group_children(uintptr_t parent, int index_bytes, int64_t num_children, int64_t num_parents, uintptr_t rowptr,
+                    uintptr_t col, int threads) {
+    // What the workers count takes no more memory than the children do.
+    const int64_t most = std::max<int64_t>(1, num_children / std::max<int64_t>(1, num_parents));
+    const int workers = static_cast<int>(std::min<int64_t>(worth(threads, num_children), most));
+    auto run = [&](auto* typed) {
+        using Index = std::remove_const_t<std::remove_pointer_t<decltype(typed)>>;
+        return group_typed<Index>(typed, num_children, num_parents, pointer<int64_t>(rowptr), pointer<Index>(col),
+                                  workers);
+    };
+    return index_bytes == 4 ? run(pointer<const int32_t>(parent)) : run(pointer<const int64_t>(parent));
+}
+
+template <class Copy>
+bool take(const char* values, int64_t stride, int64_t num_rows, const int64_t* order, int64_t count, int threads, Copy copy) {
+    constexpr int64_t kChunk = 1 << 16;
+    std::atomic<bool> valid{true};
+    parallel(threads, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
+        const int64_t end = std::min(count, (chunk + 1) * kChunk);
+        for (int64_t i = chunk * kChunk; i < end; ++i) {
+            if (i + kAhead < end) __builtin_prefetch(values + order[i + kAhead] * stride);
+            if (static_cast<uint64_t>(order[i]) >= static_cast<uint64_t>(num_rows)) {
+                valid = false;
+                return;
+            }
+            copy(i, values + order[i] * stride);
+        }
+    });
+    return valid;
+}
+
+// out[i] = values[order[i]], for rows of `row_bytes` that lie `stride` bytes apart.
+bool take_rows(uintptr_t values, int64_t stride, int64_t row_bytes, int64_t num_rows, uintptr_t order, int64_t count,
+               uintptr_t out, int threads) {
+    const char* from = pointer<const char>(values);
+    const auto* index = pointer<const int64_t>(order);
+    const int workers = worth(threads, count * std::max<int64_t>(1, row_bytes / 8));
+    // The size as a constant turns the copy into one move.
+    auto fixed = [&](auto size) {
+        char* to = pointer<char>(out);
+        return take(from, stride, num_rows, index, count, workers,
+                    [=](int64_t i, const char* row) { std::memcpy(to + i * size(), row, size()); });
+    };
+    switch (row_bytes) {
+        case 4: return fixed(std::integral_constant<int64_t, 4>{});
+        case 8: return fixed(std::integral_constant<int64_t, 8>{});
+        default: return fixed([row_bytes] { return row_bytes; });
+    }
+}
+
+}  // namespace
+
+void register_index(nb::module_& m) {
+    using Released = nb::call_guard<nb::gil_scoped_release>;
+    m.def("build_key_table", &build_key_table, Released());
+    m.def("find_keys", &find_keys, Released());
+    m.def("group_children", &group_children, Released());
+    m.def("take_rows", &take_rows, Released());
+}
