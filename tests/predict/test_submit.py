@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,16 @@ import pandas as pd
 import pytest
 import relbench.submit
 
+from graphlearn.cli.exit import main
 from graphlearn.errors import StorageError, TaskError, UnknownNameError, UsageError
+from graphlearn.models import ModelConfig
+from graphlearn.predict import load, train
 from graphlearn.predict.submit import write_submission
 from graphlearn.schema import Database, connect
 from graphlearn.tasks import Task
+from graphlearn.training import TrainConfig
+
+SHORT = TrainConfig(epochs=1, min_steps=1, batch_size=256, max_steps=5)
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +112,34 @@ def test_tasks_that_are_on_no_leaderboard(f1: Database, shop: Database, predicti
     task = Task(shop, manifest, val_timestamp="2021-10-01", test_timestamp="2021-12-01")
     with pytest.raises(UsageError, match=r"task 'status' is multiclass_classification; the leaderboard takes"):
         write_submission(predictions, task, "shop", tmp_path)
+
+
+def test_the_command_from_runs_to_files_that_relbench_scores(f1: Database, rel_f1: Path, tmp_path: Path, capfd):
+    runs = []
+    for name in ("driver-top3", "driver-position"):
+        out = tmp_path / name
+        settings = {"model_config": ModelConfig(channels=8, num_neighbors=(4, 2)), "train_config": SHORT}
+        train(f1, Task(f1, name), out=out, regime="rolling", progress=False, **settings)
+        runs.append(str(out))
+    folder = tmp_path / "submission"
+    assert main(["submit", *runs, "--out", str(folder)]) == 0
+    files = [folder / f"rel-f1__{Path(run).name}.csv" for run in runs]
+    assert capfd.readouterr().out.splitlines() == [
+        f"wrote  {file}        accepted by relbench.submit" for file in files
+    ]
+    assert sorted(folder.iterdir()) == sorted(files)
+    top3 = relbench.submit.evaluate_task("rel-f1/driver-top3", files[0], dataset=str(rel_f1))
+    assert top3["roc_auc"] == pytest.approx(load(runs[0]).evaluate("test")["auroc"])
+
+    # Nothing is overwritten; a moved run and a named source and data set give the same file under another name.
+    before = files[0].read_text()
+    assert main(["submit", runs[0], "--out", str(folder)]) == 2
+    assert "rel-f1__driver-top3.csv exists already" in capfd.readouterr().err
+    moved = Path(runs[0]).rename(tmp_path / "moved")
+    words = [str(moved), "--out", str(folder), "--source", str(rel_f1), "--dataset", "rel-f1-copy", "--json"]
+    assert main(["submit", *words]) == 0
+    line = json.loads(capfd.readouterr().out)
+    assert line == {"run": str(moved), "task": "driver-top3", "file": str(folder / "rel-f1-copy__driver-top3.csv")}
+    assert Path(line["file"]).read_text() == before
+    assert main(["submit", str(tmp_path / "nowhere"), "--out", str(folder)]) == 2
+    assert "is not a run folder" in capfd.readouterr().err
