@@ -131,6 +131,7 @@ def fit(
     sampler = TemporalNeighborSampler(graph, model.fan_out, strategy="last")
     steps, planned = plan(len(train), config)
     epochs = state.refit or planned  # a refit ends early on the same schedule, as the model that was chosen did
+    planned = max(planned, epochs)  # more seeds may mean fewer epochs; after its end the rate would rise again
     while state.epoch < epochs and not _ended(state, config):
         started = time.perf_counter()
         generator = epoch_generator(seed, state.epoch)
