@@ -50,7 +50,8 @@ def build_graph(
 
     Node stores hold ``num_nodes``; ``time`` int64 ``[N]`` microseconds UTC (absent without a time column; the first
     ``num_undated`` entries belong to rows without a time that the schema keeps, and mean nothing); ``tf`` (a
-    ``torch_frame.TensorFrame``), ``col_stats``, and ``pkey`` (Arrow, or None).
+    ``torch_frame.TensorFrame``), ``col_stats``, and ``pkey`` (Arrow; absent without a primary key). The graph holds
+    ``fit_until``, if there was one.
 
     Tables are streamed from DuckDB, which joins out of core, straight into the tensors.
 
@@ -68,7 +69,7 @@ def build_graph(
         UnknownNameError: If ``hidden`` names a table or column that does not exist.
         UsageError: If both ``fit_until`` and ``statistics`` are given, or the encoder does not fit the statistics.
         SchemaError: If a primary key is not unique, a foreign key with ``on_missing = "error"`` has values without a
-            row, or the type of a column cannot hold its stype.
+            row, the type of a column cannot hold its stype, or two relations would have one name.
     """
     schema = db.schema
     left_out = frozenset(hidden)
@@ -76,6 +77,7 @@ def build_graph(
         schema[name].column(column)
     if statistics is not None and fit_until is not None:
         raise UsageError("'fit_until' is where statistics are fitted: give it or 'statistics', not both.")
+    _check_relations(schema)
     for table in schema.tables.values():
         for key in table.fkeys:
             if key.on_missing == "error":
@@ -136,7 +138,7 @@ def node_index(graph: HeteroData, table: str, keys: pa.Array | Iterable[object])
     """
     if table not in graph.node_types:
         raise unknown_name("table", table, graph.node_types)
-    known = graph[table].pkey
+    known = graph[table].get("pkey")
     if known is None:
         raise SchemaError(f"table '{table}' has no primary key, so its rows cannot be named.")
     given = keys if isinstance(keys, pa.Array | pa.ChunkedArray) else _key_array(list(keys))
@@ -163,6 +165,17 @@ def _text(value: object) -> str | None:
     return str(value)
 
 
+def _check_relations(schema: Schema) -> None:
+    """A key called ``rev_x`` against a key ``x`` that leads the other way would be one edge type with its reverse."""
+    edge_types: set[EdgeType] = {(t.name, key.name, key.table) for t in schema.tables.values() for key in t.fkeys}
+    for source, relation, target in sorted(edge_types):
+        if (target, f"rev_{relation}", source) in edge_types:
+            raise SchemaError(
+                f"{target}.rev_{relation} -> {source} has the name that the graph gives to the way back along "
+                f"{source}.{relation}. Rename that column, in a view if need be."
+            )
+
+
 def _parents_first(schema: Schema) -> list[Table]:
     """The tables, each after those that it refers to, as far as they do not refer to each other."""
     waiting = dict(schema.tables)
@@ -179,9 +192,11 @@ def _parents_first(schema: Schema) -> list[Table]:
 
 def _store_rows(store: NodeStorage, rows: TableRows) -> None:
     store.num_nodes, store.num_undated = rows.num_nodes, rows.num_undated
+    store.tf, store.col_stats = rows.tf, rows.col_stats
     if rows.time is not None:
         store.time = rows.time
-    store.pkey, store.tf, store.col_stats = rows.pkey, rows.tf, rows.col_stats
+    if rows.pkey is not None:
+        store.pkey = rows.pkey
 
 
 def _add_edges(graph: HeteroData, table: Table, key: ForeignKey, index: Tensor, edge_index: bool) -> None:
