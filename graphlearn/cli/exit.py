@@ -22,8 +22,8 @@ from graphlearn.errors import GraphLearnError, unknown_name
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs ``graphlearn ARGS`` and returns its exit code."""
-    # Before torch is loaded: an OpenMP thread that waits by spinning takes the core from the one it waits for as soon as
-    # anything else runs; an epoch of the demo then took 100 s instead of 6.
+    # Before torch is loaded: an OpenMP thread that waits by spinning takes the core from the one it waits for as
+    # soon as anything else runs; an epoch of the demo then took 100 s instead of 6.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words, debug = _take_debug(list(sys.argv[1:] if args is None else args))
     try:
