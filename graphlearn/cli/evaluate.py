@@ -16,7 +16,7 @@ from graphlearn.schema import connect
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     source: Annotated[
-        str | None, typer.Argument(metavar="[SOURCE]", help="The database; by default that of the training.")
+        str | None, typer.Argument(metavar="SOURCE", help="The database; by default that of the training.")
     ] = None,
     split: Annotated[str, typer.Option(metavar="SPLIT", help="train, val or test.")] = "test",
     regime: Annotated[

@@ -18,7 +18,7 @@ from graphlearn.training.progress import ProgressBar
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     source: Annotated[
-        str | None, typer.Argument(metavar="[SOURCE]", help="The database; by default that of the training.")
+        str | None, typer.Argument(metavar="SOURCE", help="The database; by default that of the training.")
     ] = None,
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="The time to predict for; by default the newest in the source.")

@@ -14,7 +14,7 @@ from graphlearn.schema import connect
 
 
 def submit(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, each of another task.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, each of another task.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the CSV files, <dataset>__<task>.csv.")],
     source: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="The RelBench folder; by default that of the training.")
