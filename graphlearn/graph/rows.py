@@ -31,7 +31,7 @@ CONSTANT = "__constant__"
 FARTHEST = 1e9
 _PARTS = ("year", "month", "day", "isodow", "hour", "minute", "second")
 # The years that a four-digit calendar knows; other times are mistakes.
-_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_000_000
 _STYPE = {
     "numerical": torch_frame.numerical,
     "categorical": torch_frame.categorical,
@@ -256,7 +256,8 @@ def _time_statistics(c: ColumnStatistics) -> dict[StatType, Any]:
         ],
         axis=1,
     )
-    low, _, middle, _, high = torch.from_numpy(parts)
+    # Of the type of the rows, as PyTorch Frame writes them in place of missing ones.
+    low, _, middle, _, high = torch.from_numpy(parts.astype(np.int16))
     return {
         StatType.YEAR_RANGE: [int(low[0]), int(high[0])],
         StatType.OLDEST_TIME: low,

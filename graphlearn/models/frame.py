@@ -67,7 +67,7 @@ def frame_encoder(model: type[Module], **kwargs: Any) -> EncoderFactory:
 
 
 class _FrameEncoder(Module):
-    """Keeps from the model what it cannot take: no rows at all, and dates of less than 64 bits."""
+    """Keeps from the model what it cannot take: no rows at all."""
 
     def __init__(self, model: Module, channels: int) -> None:
         super().__init__()
@@ -77,9 +77,6 @@ class _FrameEncoder(Module):
     def forward(self, tf: TensorFrame) -> Tensor:
         if tf.num_rows == 0:
             return next(self.model.parameters()).new_zeros(0, self.channels)
-        if stype.timestamp in tf.feat_dict:
-            dates = tf.feat_dict[stype.timestamp].long()
-            tf = TensorFrame({**tf.feat_dict, stype.timestamp: dates}, tf.col_names_dict)
         out: Tensor = self.model(tf)
         if out.shape != (tf.num_rows, self.channels):
             raise UsageError(
