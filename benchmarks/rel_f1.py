@@ -1,7 +1,7 @@
 """How good is the GNN on rel-f1, in both regimes, and what does one run cost?    python benchmarks/rel_f1.py
 
-Runs `graphlearn train` and `graphlearn evaluate` as a user would, one process each, for five seeds. Nothing is chosen on
-test: each row holds the metrics of the run whose epoch was chosen on validation.
+Runs `graphlearn train` and `graphlearn evaluate` as a user would, one process each, for five seeds. Nothing is chosen
+on test: each row holds the metrics of the run whose epoch was chosen on validation.
 """
 
 from __future__ import annotations
