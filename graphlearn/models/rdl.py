@@ -40,7 +40,7 @@ class ModelConfig:
     """
 
     channels: int = 32
-    num_neighbors: tuple[int, ...] = (32, 8)
+    num_neighbors: tuple[int, ...] = (16, 8)
     dropout: float = 0.3
     row_dropout: float = 0.5
     period: int = 30 * 86_400_000_000
