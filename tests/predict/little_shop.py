@@ -61,7 +61,14 @@ def tables(seed: int = 0, *, customers: int = 40, orders: int = 300) -> dict[str
             "quantity": rng.integers(1, 9, 2 * orders),
         }
     )
-    products = pd.DataFrame({"product_id": np.arange(12), "price": np.round(rng.lognormal(1.0, 1.0, 12), 2)})
+    products = pd.DataFrame(
+        {
+            "product_id": np.arange(12),
+            "price": np.round(rng.lognormal(1.0, 1.0, 12), 2),
+            "tags": ["|".join(rng.permutation(["new", "green", "soft"])[: i % 4]) or None for i in range(12)],
+            "words": [f"A thing of kind {i % 5}, made by hand" if i else None for i in range(12)],
+        }
+    )
     return {"customers": people, "orders": bought, "items": items, "products": products}
 
 
@@ -104,7 +111,14 @@ def schema() -> Schema:
                 columns=(Column("order_id"), Column("product_id"), Column("quantity", stype="numerical")),
             ),
             "products": Table(
-                "products", pkey=("product_id",), columns=(Column("product_id"), Column("price", stype="numerical"))
+                "products",
+                pkey=("product_id",),
+                columns=(
+                    Column("product_id"),
+                    Column("price", stype="numerical"),
+                    Column("tags", stype="multicategorical"),
+                    Column("words", stype="text"),
+                ),
             ),
         },
     )

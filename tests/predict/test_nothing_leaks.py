@@ -11,16 +11,17 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from little_shop import END, MODEL, START, TEST, labels, make_task, open_tables, tables, train_fast
+from little_shop import END, MODEL, START, TEST, VAL, labels, make_task, open_tables, tables, train_fast
 from safetensors.torch import load_file
+from torch_frame.data import MultiEmbeddingTensor, MultiNestedTensor
 from torch_geometric.data import HeteroData
 
 from graphlearn.graph import build_graph, fit_statistics
 from graphlearn.graph.build import node_index
 from graphlearn.models import RelationalModel
-from graphlearn.models.baselines import feature_matrix
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.sampling.native_backend import native_available
+from graphlearn.tasks import Task
 from graphlearn.training import Seeds, predict_seeds
 
 BACKENDS = ["torch", "native"] if native_available() else ["torch"]
@@ -66,7 +67,8 @@ def batch_by_key(graph: HeteroData, keys: list[str], times: torch.Tensor, backen
     seen: dict = {}
     for name in graph.node_types:
         store, n_id = graph[name], batch[name].n_id
-        seen[name, "rows"] = feature_matrix(store.tf[n_id]).tolist()
+        cells = store.tf[n_id].feat_dict.items()
+        seen[name, "rows"] = [(kind, [t.tolist() for t in parts_of(value)]) for kind, value in cells]
         seen[name, "seed"] = batch[name].batch.tolist()
         if "pkey" in store:
             seen[name, "pkey"] = [store.pkey[int(i)].as_py() for i in n_id]
@@ -75,6 +77,10 @@ def batch_by_key(graph: HeteroData, keys: list[str], times: torch.Tensor, backen
     for edge_type in graph.edge_types:
         seen[edge_type] = (batch[edge_type].rowptr.tolist(), batch[edge_type].col.tolist())
     return seen
+
+
+def parts_of(cells: torch.Tensor | MultiNestedTensor | MultiEmbeddingTensor) -> list[torch.Tensor]:
+    return [cells] if isinstance(cells, torch.Tensor) else [cells.values, cells.offset]
 
 
 def same(a: object, b: object) -> bool:
@@ -192,3 +198,30 @@ def test_training_does_not_read_the_labels_of_test(tmp_path):
         found.append((run.predict_split("test"), run.evaluate("test")["auroc"]))
     pd.testing.assert_frame_equal(found[0][0], found[1][0], check_exact=True)
     assert found[0][1] == pytest.approx(1 - found[1][1])
+
+
+def test_a_row_to_complete_sees_its_own_cells_and_no_other_row_after_the_cut(tmp_path):
+    """Frozen, a column to complete: of two rows after the cut neither knows the other."""
+    frames = tables()
+    manifest = {
+        "name": "kind",
+        "kind": "autocomplete",
+        "task_type": "multiclass_classification",
+        "entity_table": "orders",
+        "target_col": "kind",
+    }
+    db = open_tables(frames)
+    run = train_fast(db, Task(db, manifest, val_timestamp=VAL, test_timestamp=TEST), tmp_path / "run")
+    orders = frames["orders"]
+    others = orders["placed"].gt(TEST) & (orders["order_id"] % 2 == 0)
+    fewer = {
+        **frames,
+        "orders": orders[~others],
+        "items": frames["items"][~frames["items"]["order_id"].isin(orders["order_id"][others])],
+    }
+    kept = run.predict_split("test").query("pkey % 2 == 1").reset_index(drop=True)
+    found = run.predict_split("test", open_tables(fewer))
+    pd.testing.assert_frame_equal(found, kept, rtol=0, atol=1e-6)  # a smaller batch rounds in another order
+    other = open_tables({**frames, "orders": orders.assign(amount=orders["amount"] + 100 * (orders["placed"] > TEST))})
+    changed = run.predict_split("test", other)["p(web)"] - run.predict_split("test")["p(web)"]
+    assert changed.abs().max() > 1e-3

@@ -17,7 +17,7 @@ from little_shop import FAST, MODEL, make_task, open_tables, tables, train_fast,
 from safetensors.torch import load_file
 
 import graphlearn.training.loop
-from graphlearn.errors import RunError, UsageError
+from graphlearn.errors import RunError, StorageError, UsageError
 from graphlearn.predict import Run, load, train
 from graphlearn.schema import connect
 from graphlearn.tasks import Task
@@ -153,16 +153,33 @@ def test_other_task_types_resume_too(task_type, tmp_path, monkeypatch):
 
 
 def test_a_run_out_of_patience_resumes_to_the_same_end(tmp_path, monkeypatch):
-    plan = replace(PLAN, epochs=8, patience=1, lr=0.3)
-    trained(tmp_path / "whole", train_config=plan)
-    done = len(contents(tmp_path / "whole")[1])
-    assert done < 8
-    interrupt_at(monkeypatch, (done - 1) * STEPS)
-    with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "run", train_config=plan)
-    monkeypatch.undo()
-    trained(tmp_path / "run", train_config=plan, resume=partial_path(tmp_path / "run").exists())
+    plan = replace(PLAN, epochs=8, patience=1)
+    for name in ("whole", "run"):
+        scores = iter([0.5, 0.9, 0.1])  # the third epoch is the last one
+        monkeypatch.setattr(graphlearn.training.loop, "_judge", lambda *args, scores=scores: (next(scores), 0.0))
+        if name == "run":
+            with monkeypatch.context() as patch:
+                interrupt_at(patch, 2 * STEPS + 1)
+                with pytest.raises(KeyboardInterrupt, match="keeps the training"):
+                    trained(tmp_path / name, train_config=plan)
+        trained(tmp_path / name, train_config=plan, resume=name == "run")
+    assert len(contents(tmp_path / "whole")[1]) == 3 + 2  # and a refit of two epochs
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_run_that_cannot_be_written_is_not_lost(whole, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise StorageError("the run could not be written: no space.")
+
+    monkeypatch.setattr(sys.modules["graphlearn.predict.train"], "save_run", full)
+    says = r"no space. .*run.partial.safetensors keeps the training: make room and go on with --resume"
+    with pytest.raises(StorageError, match=says):
+        trained(tmp_path / "run", regime=whole.regime)
+    monkeypatch.undo()
+    seen: list[dict] = []
+    trained(tmp_path / "run", regime=whole.regime, resume=True, on_epoch=seen.append)
+    assert not seen
+    assert_same_run(tmp_path / "run", whole.folder)
 
 
 def test_only_the_same_training_resumes(tmp_path, monkeypatch):
