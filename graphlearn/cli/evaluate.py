@@ -31,7 +31,7 @@ def evaluate(
     db = None if source is None else connect(source, schema=loaded.schema)
     table = loaded.compare(split, db, regime=regime)
     if as_json:
-        typer.echo(table.to_json(orient="records", lines=True), nl=False)
+        typer.echo(table.to_json(orient="records", lines=True, double_precision=15), nl=False)
         return
     first = table.columns[1]
     shown = f"{loaded.task.name}, {split}, regime {table['regime'][0]}: {table.attrs['rows']:,} rows"

@@ -51,7 +51,10 @@ def predict(
         write_table(table, to)
         typer.echo(f"wrote  {to}  {len(table):,} predictions", err=True)
     elif as_json:
-        typer.echo(table.to_json(orient="records", lines=True, date_format="iso", date_unit="us"), nl=False)
+        typer.echo(
+            table.to_json(orient="records", lines=True, date_format="iso", date_unit="us", double_precision=15),
+            nl=False,
+        )
     else:
         typer.echo(table.to_csv(index=False), nl=False)
 

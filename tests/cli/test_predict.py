@@ -52,6 +52,7 @@ def test_json(run, expected, capfd):
     assert main(["predict", str(run), "--at", AT, "--json"]) == 0
     rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [row["pkey"] for row in rows] == expected["pkey"].tolist()
+    assert [row["prediction"] for row in rows] == pytest.approx(expected["prediction"].tolist(), rel=1e-12)
     assert rows[0]["seed_time"].startswith(AT)
 
 
