@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Before torch is loaded, as the command line does it: tests share the machine with others.
+# Before torch is loaded. Waiting as the command line does, because tests share the machine with others; and one thread,
+# because fixtures of a module and its tests must compute alike to the last bit, and tiny batches gain nothing from more.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
