@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Before torch is loaded. Waiting as the command line does, because tests share the machine with others; and one thread,
-# because fixtures of a module and its tests must compute alike to the last bit, and tiny batches gain nothing from more.
+# Before torch is loaded. Waiting as the command line does, because tests share the machine with others. One thread,
+# because the fixtures of a module and its tests must compute alike to the last bit, and tiny batches gain nothing.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
