@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from graphlearn.database.connection import first_line
 from graphlearn.database.source import Source
 from graphlearn.database.sql import quote
+from graphlearn.errors import GraphLearnError, SourceError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,8 +18,8 @@ DATA = 'temp."__data"'
 """How the SQL of a :func:`temporary_table` names the data that it is given."""
 
 
-def stream(source: Source, sql: str, *, batch_rows: int = 122_880, ordered: bool = True) -> Iterator[pa.RecordBatch]:
-    """The rows of a SELECT as Arrow batches of about ``batch_rows`` rows (one DuckDB row group by default).
+def stream(source: Source, sql: str, *, batch_rows: int = 32_768, ordered: bool = True) -> Iterator[pa.RecordBatch]:
+    """The rows of a SELECT as Arrow batches of about ``batch_rows`` rows.
 
     While it runs, nothing else can be read from the source.
 
@@ -27,12 +29,27 @@ def stream(source: Source, sql: str, *, batch_rows: int = 122_880, ordered: bool
         batch_rows: Rows of a batch.
         ordered: Whether the order of the source's rows is kept where the SELECT asks for none. Without it several
             threads fill the stream, in an order that no two runs share.
+
+    Raises:
+        GraphLearnError: If DuckDB has not enough memory.
+        SourceError: If the source cannot be read to its end.
     """
+    import duckdb
+
     setting = "preserve_insertion_order"
     (before,) = source.rows(f"SELECT current_setting('{setting}')")[0]
     source.con.execute(f"SET {setting} = {bool(before and ordered)}")
     try:
         yield from source.con.sql(sql).to_arrow_reader(batch_rows)
+    except duckdb.OutOfMemoryException as error:
+        raise GraphLearnError(
+            f"DuckDB has not enough memory to read {source.source}: {first_line(error)}. Give connect() a larger "
+            "memory_limit, or fewer threads."
+        ) from error
+    except duckdb.Error as error:
+        raise SourceError(
+            f"{source.source} cannot be read: {first_line(error)}. Check that its files are whole."
+        ) from error
     finally:
         source.con.execute(f"SET {setting} = {bool(before)}")
 

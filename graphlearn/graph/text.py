@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from torch import Tensor
 
 from graphlearn.errors import UsageError
+from graphlearn.native import kernels
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 TextEncoder: TypeAlias = Callable[[Sequence[str]], npt.ArrayLike | Tensor]
@@ -20,6 +22,7 @@ TextEncoder: TypeAlias = Callable[[Sequence[str]], npt.ArrayLike | Tensor]
 # The odd multipliers are those of xxHash and splitmix64; any fixed odd numbers with mixed bits would do.
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xC2B2AE3D27D4EB4F)
+_BLOCK = 1 << 16
 
 
 def hash_ngrams(texts: pa.Array, dim: int = 64, sizes: Sequence[int] = (2, 3, 4), max_length: int = 512) -> Floats:
@@ -43,27 +46,40 @@ def hash_ngrams(texts: pa.Array, dim: int = 64, sizes: Sequence[int] = (2, 3, 4)
     nothing, space = (pa.scalar(text, pa.large_string()) for text in ("", " "))
     joined = pc.binary_join_element_wise(nothing, lowered, nothing, space)
     out = np.zeros((len(joined), dim), dtype=np.float32)
-    block = max(1, 32_000_000 // (8 * dim))
-    for start in range(0, len(joined), block):
-        _add_block(joined.slice(start, block), out[start : start + block], sizes)
+    _, offsets, data = joined.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[joined.offset : joined.offset + len(joined) + 1]
+    if len(joined) and kernels is not None:
+        length = np.array(sizes, dtype=np.int64)
+        kernels.add_ngrams(
+            data.address, ends.ctypes.data, len(joined), length.ctypes.data, len(length), out.ctypes.data, dim,
+            torch.get_num_threads(),
+        )  # fmt: skip
+    elif len(joined):
+        _add_ngrams(np.frombuffer(data, dtype=np.uint8), ends, out, sizes)
     out[empty] = 0
     norm = np.linalg.norm(out, axis=1, keepdims=True)
     np.divide(out, norm, out=out, where=norm > 0)
     return out
 
 
-def _add_block(texts: pa.Array, out: Floats, sizes: Sequence[int]) -> None:
-    _, offsets, data = texts.buffers()
-    ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    code = np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]].astype(np.uint64)
-    row = np.repeat(np.arange(len(texts)), np.diff(ends))
-    last = (ends[1:] - ends[0])[row]  # one past the end of the text that each byte belongs to
+def _add_ngrams(data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], out: Floats, sizes: Sequence[int]) -> None:
+    """Adds the n-grams of each text ``data[ends[i] : ends[i + 1]]`` to ``out[i]``: the twin of the native kernel."""
+    start = 0
+    while start < len(out):
+        # A stretch of texts small enough for a core's cache, of at least one text.
+        stop = int(np.searchsorted(ends, ends[start] + _BLOCK, side="right")) - 1
+        stop = min(max(stop, start + 1), start + max(1, _BLOCK // out.shape[1]), len(out))
+        _add_block(data[ends[start] : ends[stop]], ends[start : stop + 1] - ends[start], out[start:stop], sizes)
+        start = stop
+
+
+def _add_block(data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], out: Floats, sizes: Sequence[int]) -> None:
+    code = data.astype(np.uint64)
+    row = np.repeat(np.arange(len(out)), np.diff(ends))
+    last = ends[1:][row]  # one past the end of the text that each byte belongs to
     dim = out.shape[1]
-    total = np.zeros(out.size)
     for size in sizes:
-        count = len(code) - size + 1
-        if count <= 0:
-            continue
+        count = max(len(code) - size + 1, 0)
         gram = np.full(count, size, dtype=np.uint64) * _STEP
         for shift in range(size):
             gram = (gram ^ (code[shift : shift + count] + _STEP)) * _MIX
@@ -72,8 +88,7 @@ def _add_block(texts: pa.Array, out: Floats, sizes: Sequence[int]) -> None:
         gram, where = gram[inside], row[:count][inside]
         sign = 1.0 - 2.0 * ((gram >> np.uint64(40)) & np.uint64(1)).astype(np.float64)
         bucket = where * dim + (gram % np.uint64(dim)).astype(np.int64)
-        total += np.bincount(bucket, weights=sign, minlength=out.size)
-    out[:] = total.reshape(out.shape)
+        out += np.bincount(bucket, weights=sign, minlength=out.size).reshape(out.shape)
 
 
 def vector_length(encoder: TextEncoder) -> int:

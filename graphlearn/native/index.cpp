@@ -1,7 +1,7 @@
-// From tables to a graph: keys to row numbers, parents to lists of children, rows into another order.
-// Twins: graphlearn/ops/index.py, and the joins of graphlearn/graph/table.py.
+// From tables to a graph: keys to row numbers, parents to lists of children, rows into another order, texts to vectors.
+// Twins: graphlearn/ops/index.py, graphlearn/graph/text.py, and the join of graphlearn/graph/nodes.py.
 //
-// All of it is waiting for memory, so each function asks for what it will need some rows later. An index is compared with
+// Most of it is waiting for memory, so each function asks for what it will need some rows later. An index is compared with
 // its bound before it is used: a wrong one gives `false`.
 #include <nanobind/nanobind.h>
 
@@ -157,6 +157,32 @@ bool take_rows(uintptr_t values, int64_t stride, int64_t row_bytes, int64_t num_
     }
 }
 
+// Adds +1 or -1 for each n-gram of each text to a component of its row of `out`, both chosen by the n-gram's hash.
+void add_ngrams(uintptr_t data, uintptr_t ends, int64_t num_texts, uintptr_t sizes, int64_t num_sizes, uintptr_t out,
+                int64_t dim, int threads) {
+    constexpr uint64_t kStep = 0x9E3779B97F4A7C15u, kMix = 0xC2B2AE3D27D4EB4Fu;
+    constexpr int64_t kChunk = 256;
+    const auto* byte = pointer<const uint8_t>(data);
+    const auto* end = pointer<const int64_t>(ends);
+    const auto* size = pointer<const int64_t>(sizes);
+    const uint64_t mask = (dim & (dim - 1)) == 0 ? dim - 1 : 0;  // a division costs more than the hash
+    parallel(worth(threads, end[num_texts] - end[0]), (num_texts + kChunk - 1) / kChunk, [&](int64_t chunk) {
+        for (int64_t i = chunk * kChunk; i < std::min(num_texts, (chunk + 1) * kChunk); ++i) {
+            float* row = pointer<float>(out) + i * dim;
+            for (int64_t k = 0; k < num_sizes; ++k) {
+                for (int64_t start = end[i]; start + size[k] <= end[i + 1]; ++start) {
+                    uint64_t code = static_cast<uint64_t>(size[k]) * kStep;
+                    for (int64_t b = start; b < start + size[k]; ++b) {
+                        code = (code ^ (byte[b] + kStep)) * kMix;
+                        code ^= code >> 29;
+                    }
+                    row[mask || dim == 1 ? code & mask : code % dim] += (code >> 40 & 1) ? -1.0f : 1.0f;
+                }
+            }
+        }
+    });
+}
+
 }  // namespace
 
 void register_index(nb::module_& m) {
@@ -165,4 +191,5 @@ void register_index(nb::module_& m) {
     m.def("find_keys", &find_keys, Released());
     m.def("group_children", &group_children, Released());
     m.def("take_rows", &take_rows, Released());
+    m.def("add_ngrams", &add_ngrams, Released());
 }

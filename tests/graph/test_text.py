@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from graphlearn.errors import UsageError
 from graphlearn.graph import Statistics, build_graph, fit_statistics
+from graphlearn.graph import text as text_module
 from graphlearn.graph.rows import RowWriter
 from graphlearn.graph.text import encode_texts, hash_ngrams, vector_length
 from graphlearn.nn.encoder import RowEncoder
@@ -20,6 +21,7 @@ from graphlearn.schema import Database, Schema, connect
 from graphlearn.schema.schema import Column, Table
 
 WORD = (1 << 64) - 1
+native = pytest.mark.skipif(text_module.kernels is None, reason="the native kernels are not built")
 
 
 def slow_hash(text: str | None, dim: int, sizes: tuple[int, ...], max_length: int) -> list[float]:
@@ -42,6 +44,15 @@ def slow_hash(text: str | None, dim: int, sizes: tuple[int, ...], max_length: in
 LETTERS = st.text(st.characters(exclude_categories=["Cs"]).filter(lambda c: len(c.lower()) == 1), max_size=20)
 
 
+@pytest.fixture(scope="module", params=[pytest.param(True, marks=native), False], ids=["native", "without"])
+def kernels(request):
+    """Once with the native kernels and once as if they had not been built."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.param:
+            patch.setattr(text_module, "kernels", None)
+        yield
+
+
 @given(
     st.lists(st.one_of(st.none(), st.text("aAbB äÄ\n", max_size=20), st.text(max_size=0), LETTERS), max_size=12),
     st.sampled_from([1, 7, 64]),
@@ -49,7 +60,7 @@ LETTERS = st.text(st.characters(exclude_categories=["Cs"]).filter(lambda c: len(
     st.sampled_from([3, 512]),
 )
 @settings(max_examples=150, deadline=None)
-def test_hashes_are_those_of_the_slow_twin(texts, dim, sizes, max_length):
+def test_hashes_are_those_of_the_slow_twin(kernels, texts, dim, sizes, max_length):
     array = pa.array(["left out", *texts], pa.string()).slice(1)
     lowered = [None if t is None else str(pa.compute.utf8_lower(t)) for t in texts]
     expected = [slow_hash(text, dim, sizes, max_length) for text in lowered]
@@ -58,12 +69,15 @@ def test_hashes_are_those_of_the_slow_twin(texts, dim, sizes, max_length):
     np.testing.assert_allclose(found, np.array(expected).reshape(len(texts), dim), atol=1e-6)
 
 
-def test_blocks_join_without_a_seam():
-    texts = [f"text number {i} of many" for i in range(2_000)]
-    dim = 16_000  # so that a block is 250 texts
-    found = hash_ngrams(pa.array(texts), dim)
-    for i in (0, 249, 250, 1_999):
-        np.testing.assert_allclose(found[i], slow_hash(texts[i], dim, (2, 3, 4), 512), atol=1e-6)
+@pytest.mark.parametrize("dim", [3, 300])
+def test_blocks_join_without_a_seam(kernels, dim, monkeypatch):
+    monkeypatch.setattr(text_module, "_BLOCK", 1_000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    texts = [f"text number {i} of many" if i % 7 else "long " * i for i in range(600)]
+    found = hash_ngrams(pa.array(texts * 20), dim, (2, 4))
+    for i in range(600):
+        np.testing.assert_allclose(found[i], slow_hash(texts[i], dim, (2, 4), 512), atol=1e-6)
+    np.testing.assert_array_equal(found.reshape(20, 600, dim), np.broadcast_to(found[:600], (20, 600, dim)))
 
 
 def test_alike_texts_have_alike_vectors():
