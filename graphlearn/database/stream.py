@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,12 @@ DATA = 'temp."__data"'
 """How the SQL of a :func:`temporary_table` names the data that it is given."""
 
 
-def stream(source: Source, sql: str, *, batch_rows: int = 32_768, ordered: bool = True) -> Iterator[pa.RecordBatch]:
+def stream(
+    source: Source, sql: str, *, batch_rows: int = 32_768, ordered: bool = True
+) -> Generator[pa.RecordBatch, None, None]:
     """The rows of a SELECT as Arrow batches of about ``batch_rows`` rows.
 
-    While it runs, nothing else can be read from the source.
+    While it runs, nothing else can be read from the source; close it where it may not be read to its end.
 
     Args:
         source: The source.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -105,8 +105,9 @@ def match_later(db: Database, target: Table, keys: pa.Table, nodes: NodeMap) -> 
     data = keys.append_column("row", pa.array(np.arange(keys.num_rows)))
     with temporary_table(db, "__keys", f"SELECT {_restored(db, target)}, row FROM {DATA}", data=data) as rows:
         sql = f"SELECT row, {nodes.value_sql('n', columns)} AS node FROM {rows} AS t{nodes.join_sql('n', columns)}"
-        for batch in stream(db, sql, ordered=False):
-            found[batch.column("row").to_numpy()] = nodes.nodes(batch.column("node"))
+        with closing(stream(db, sql, ordered=False)) as batches:
+            for batch in batches:
+                found[batch.column("row").to_numpy()] = nodes.nodes(batch.column("node"))
     return torch.from_numpy(found)
 
 

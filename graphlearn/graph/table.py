@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,29 +98,31 @@ def read_table(
     chunks: dict[str, list[pa.Array]] = {name: [] for name in kept}
     done = 0
     # An encoder of the user's may depend on which texts it gets together.
-    for batch in stream(db, sql, ordered=text_encoder is not None):
-        rows = slice(done, done + batch.num_rows)
-        tie[rows] = batch.column("__tie").to_numpy()
-        if table.time_col:
-            when = batch.column("__t")
-            time[rows] = (pc.fill_null(when, _UNDATED) if when.null_count else when).to_numpy()
-        for i, parent in enumerate(parents):
-            parent[rows] = maps[matched[i].table].nodes(batch.column(f"__n{i}"))
-        for name, chunk in chunks.items():
-            # A copy: a column of a batch keeps the memory of the whole batch.
-            chunk.append(pa.concat_arrays([batch.column(name), batch.column(name).slice(0, 0)]))
-        writer.write(batch, done)
-        done = rows.stop
-        if progress is not None:
-            progress(table.name, done, room)
+    with closing(stream(db, sql, ordered=text_encoder is not None)) as batches:
+        for batch in batches:
+            rows = slice(done, done + batch.num_rows)
+            tie[rows] = batch.column("__tie").to_numpy()
+            if table.time_col:
+                when = batch.column("__t")
+                time[rows] = (pc.fill_null(when, _UNDATED) if when.null_count else when).to_numpy()
+            for i, parent in enumerate(parents):
+                parent[rows] = maps[matched[i].table].nodes(batch.column(f"__n{i}"))
+            for name, chunk in chunks.items():
+                # A copy: a column of a batch keeps the memory of the whole batch.
+                chunk.append(pa.concat_arrays([batch.column(name), batch.column(name).slice(0, 0)]))
+            writer.write(batch, done)
+            done = rows.stop
+            if progress is not None:
+                progress(table.name, done, room)
 
-    dates = time[:done] if table.time_col else None
-    num_undated = 0 if dates is None else _put_undated_first(dates)
-    order = row_order(None if dates is None else torch.from_numpy(dates), torch.from_numpy(tie[:done]))
+    if done < room:  # what was never written must not be saved with the rows
+        tie, time, parents = tie[:done], time[:done].copy(), [parent[:done].copy() for parent in parents]
+    num_undated = _put_undated_first(time)
+    order = row_order(torch.from_numpy(time) if table.time_col else None, torch.from_numpy(tie))
     arrow = {name: _joined(db, table, kept[name], chunk, order) for name, chunk in chunks.items()}
     if table.pkey and _may_repeat(arrow["__pkey"]):
         check_unique(db, table)
-    moments = None if dates is None else _ordered(dates, order)
+    moments = _ordered(time, order) if table.time_col else None
     if moments is not None:
         moments[:num_undated] = 0
     tf, col_stats = writer.finish(order)
@@ -129,7 +132,7 @@ def read_table(
         time=moments,
         pkey=arrow["__pkey"] if table.pkey else None,
         keys=_key_table(arrow, "__k", ["__pkey"]) if with_keys else None,
-        parents={key.name: _ordered(parent[:done], order) for key, parent in zip(matched, parents, strict=True)},
+        parents={key.name: _ordered(parent, order) for key, parent in zip(matched, parents, strict=True)},
         unmatched={key.name: _key_table(arrow, f"__u{i}_", []) for i, key in enumerate(unmatched)},
         tf=tf,
         col_stats=col_stats,

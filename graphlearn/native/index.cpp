@@ -18,7 +18,7 @@ namespace nb = nanobind;
 
 namespace {
 
-constexpr int64_t kAhead = 16;
+constexpr int64_t kAhead = 64;  // measured: 16 is up to three times as slow
 
 template <class T>
 T* pointer(uintptr_t address) {
@@ -54,21 +54,33 @@ bool build_key_table(uintptr_t keys, int64_t num_keys, uintptr_t slots, int bits
 }
 
 // The row of each key, or -1.
-void find_keys(uintptr_t slots, int bits, uintptr_t keys, int64_t num_keys, uintptr_t out, int threads) {
-    constexpr int64_t kChunk = 1 << 14;
+void find_keys(uintptr_t slots, int bits, uintptr_t keys, int64_t num_keys, uintptr_t out) {
     const auto* table = pointer<const Slot>(slots);
     const auto* key = pointer<const int64_t>(keys);
     auto* row = pointer<int32_t>(out);
     const uint64_t mask = (uint64_t{1} << bits) - 1;
-    parallel(threads, (num_keys + kChunk - 1) / kChunk, [&](int64_t chunk) {
-        const int64_t end = std::min(num_keys, (chunk + 1) * kChunk);
-        for (int64_t i = chunk * kChunk; i < end; ++i) {
-            if (i + kAhead < end) __builtin_prefetch(&table[mixed(key[i + kAhead]) & mask]);
+    constexpr int64_t kChunk = 1024;
+    int64_t later[kChunk];
+    // One thread: the others read the next keys meanwhile. Most keys stand in their own slot; without a branch for each,
+    // those that do not cost no guess that fails.
+    for (int64_t begin = 0; begin < num_keys; begin += kChunk) {
+        const int64_t end = std::min(num_keys, begin + kChunk);
+        int64_t count = 0;
+        for (int64_t i = begin; i < end; ++i) {
+            if (i + kAhead < num_keys) __builtin_prefetch(&table[mixed(key[i + kAhead]) & mask]);
+            const Slot slot = table[mixed(key[i]) & mask];
+            row[i] = static_cast<int32_t>(slot.row);
+            later[count] = i;
+            count += (slot.row >= 0) & (slot.key != key[i]);
+        }
+        for (int64_t k = 0; k < count; ++k) {
+            const int64_t i = later[k];
             uint64_t s = mixed(key[i]) & mask;
-            while (table[s].row >= 0 && table[s].key != key[i]) s = (s + 1) & mask;
+            do s = (s + 1) & mask;
+            while (table[s].row >= 0 && table[s].key != key[i]);
             row[i] = static_cast<int32_t>(table[s].row);
         }
-    });
+    }
 }
 
 // Counting sort. Each worker counts and then places a stretch of the children, so that the lists are in their order.
@@ -127,7 +139,7 @@ bool take(const char* values, int64_t stride, int64_t num_rows, const int64_t* o
     parallel(threads, (count + kChunk - 1) / kChunk, [&](int64_t chunk) {
         const int64_t end = std::min(count, (chunk + 1) * kChunk);
         for (int64_t i = chunk * kChunk; i < end; ++i) {
-            if (i + kAhead < end) __builtin_prefetch(values + order[i + kAhead] * stride);
+            if (i + 2 * kAhead < end) __builtin_prefetch(values + order[i + 2 * kAhead] * stride);
             if (static_cast<uint64_t>(order[i]) >= static_cast<uint64_t>(num_rows)) {
                 valid = false;
                 return;

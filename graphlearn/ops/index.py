@@ -48,8 +48,9 @@ def index_to_csr(index: Tensor, num_parents: int) -> tuple[Tensor, Tensor]:
     bits = _bits(len(index) - 1)
     if index.device.type == "cpu" and _bits(num_parents) + bits <= 63:
         # Parent -1 gives negative numbers, which come first and whose low bits still are the row's number.
-        packed = index.numpy().astype(np.int64)
-        _sort_packed(packed, bits)
+        packed = index.numpy().astype(np.int64) << bits
+        packed |= np.arange(len(packed))
+        packed.sort()
         return rowptr, torch.from_numpy(packed[int(count[0]) :] & ((1 << bits) - 1)).to(dtype)
     return rowptr, index.sort(stable=True).indices[count[0] :].to(dtype)
 
@@ -81,9 +82,7 @@ class KeyTable:
         assert kernels is not None
         keys = keys.contiguous()
         found = torch.empty(len(keys), dtype=torch.int32)
-        kernels.find_keys(
-            self._slots.ctypes.data, self._bits, keys.data_ptr(), len(keys), found.data_ptr(), torch.get_num_threads()
-        )
+        kernels.find_keys(self._slots.ctypes.data, self._bits, keys.data_ptr(), len(keys), found.data_ptr())
         return found
 
 
@@ -184,7 +183,9 @@ def _radix_order(keys: list[_Key]) -> _Ints:
                     part <<= last - first
                     part |= key.bits(block if rows is None else rows[block], first, last)
                 before += key.width
-        _sort_packed(packed, bits)
+            part <<= bits
+            part |= np.arange(block.start, block.stop)
+        packed.sort()
         tied, starts = _ties(packed, bits)
         packed &= (1 << bits) - 1
         if order is None or rows is None:
@@ -196,15 +197,6 @@ def _radix_order(keys: list[_Key]) -> _Ints:
         done, size = stop, len(place)
     assert order is not None, "rows that are all equal are in order"
     return order
-
-
-def _sort_packed(values: _Ints, bits: int) -> None:
-    """Puts the number of the row below each value, in the lowest ``bits``, and sorts (in place)."""
-    for block in _blocks(len(values)):
-        part = values[block]
-        part <<= bits
-        part |= np.arange(block.start, block.stop)
-    values.sort()
 
 
 def _ties(packed: _Ints, bits: int) -> tuple[_Flags, _Flags]:
