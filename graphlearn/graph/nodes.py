@@ -71,8 +71,9 @@ class LookedUpKeys:
         return ""
 
     def nodes(self, values: pa.Array) -> Numbers:
-        found: Numbers = self._table.find(_whole_numbers(pc.fill_null(values, 0))).numpy()
-        if values.null_count:
+        missing = values.null_count > 0
+        found: Numbers = self._table.find(_whole_numbers(pc.fill_null(values, 0) if missing else values)).numpy()
+        if missing:
             found[values.is_null().to_numpy(zero_copy_only=False)] = -1
         return found
 

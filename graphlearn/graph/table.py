@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -98,15 +100,18 @@ def read_table(
     chunks: dict[str, list[pa.Array]] = {name: [] for name in kept}
     done = 0
     # An encoder of the user's may depend on which texts it gets together.
-    with closing(stream(db, sql, ordered=text_encoder is not None)) as batches:
+    with closing(stream(db, sql, ordered=text_encoder is not None)) as batches, ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[None]] = deque()
         for batch in batches:
             rows = slice(done, done + batch.num_rows)
+            # Keys are looked up beside the reading, which waits for DuckDB, but at most a few batches behind it.
+            waiting.append(pool.submit(_look_up, batch, [maps[key.table] for key in matched], parents, rows))
+            if len(waiting) > 4:
+                waiting.popleft().result()
             tie[rows] = batch.column("__tie").to_numpy()
             if table.time_col:
                 when = batch.column("__t")
                 time[rows] = (pc.fill_null(when, _UNDATED) if when.null_count else when).to_numpy()
-            for i, parent in enumerate(parents):
-                parent[rows] = maps[matched[i].table].nodes(batch.column(f"__n{i}"))
             for name, chunk in chunks.items():
                 # A copy: a column of a batch keeps the memory of the whole batch.
                 chunk.append(pa.concat_arrays([batch.column(name), batch.column(name).slice(0, 0)]))
@@ -114,17 +119,21 @@ def read_table(
             done = rows.stop
             if progress is not None:
                 progress(table.name, done, room)
+        for rest in waiting:
+            rest.result()
 
     if done < room:  # what was never written must not be saved with the rows
         tie, time, parents = tie[:done], time[:done].copy(), [parent[:done].copy() for parent in parents]
     num_undated = _put_undated_first(time)
     order = row_order(torch.from_numpy(time) if table.time_col else None, torch.from_numpy(tie))
+    del tie  # memory that is given back is ready for the next column; new memory is slow to come by
     arrow = {name: _joined(db, table, kept[name], chunk, order) for name, chunk in chunks.items()}
     if table.pkey and _may_repeat(arrow["__pkey"]):
         check_unique(db, table)
     moments = _ordered(time, order) if table.time_col else None
     if moments is not None:
         moments[:num_undated] = 0
+    del time
     tf, col_stats = writer.finish(order)
     return TableRows(
         num_nodes=done,
@@ -132,7 +141,7 @@ def read_table(
         time=moments,
         pkey=arrow["__pkey"] if table.pkey else None,
         keys=_key_table(arrow, "__k", ["__pkey"]) if with_keys else None,
-        parents={key.name: _ordered(parent, order) for key, parent in zip(matched, parents, strict=True)},
+        parents={key.name: _ordered(parents.pop(0), order) for key in matched},
         unmatched={key.name: _key_table(arrow, f"__u{i}_", []) for i, key in enumerate(unmatched)},
         tf=tf,
         col_stats=col_stats,
@@ -171,6 +180,11 @@ def _rows_sql(
         joins += maps[key.table].join_sql(f"n{i}", values)
     select += feature_sql(table, columns)
     return f"SELECT {', '.join(select)} FROM {rows_of(table.name)} AS t{joins}{kept_sql(table)}"
+
+
+def _look_up(batch: pa.RecordBatch, maps: list[NodeMap], parents: list[npt.NDArray[Any]], rows: slice) -> None:
+    for i, (nodes, parent) in enumerate(zip(maps, parents, strict=True)):
+        parent[rows] = nodes.nodes(batch.column(f"__n{i}"))
 
 
 def _put_undated_first(time: npt.NDArray[np.int64]) -> int:

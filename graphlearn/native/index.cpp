@@ -54,80 +54,133 @@ bool build_key_table(uintptr_t keys, int64_t num_keys, uintptr_t slots, int bits
 }
 
 // The row of each key, or -1.
-void find_keys(uintptr_t slots, int bits, uintptr_t keys, int64_t num_keys, uintptr_t out) {
+void find_keys(uintptr_t slots, int bits, uintptr_t keys, int64_t num_keys, uintptr_t out, int threads) {
     const auto* table = pointer<const Slot>(slots);
     const auto* key = pointer<const int64_t>(keys);
     auto* row = pointer<int32_t>(out);
     const uint64_t mask = (uint64_t{1} << bits) - 1;
-    constexpr int64_t kChunk = 1024;
-    int64_t later[kChunk];
-    // One thread: the others read the next keys meanwhile. Most keys stand in their own slot; without a branch for each,
-    // those that do not cost no guess that fails.
-    for (int64_t begin = 0; begin < num_keys; begin += kChunk) {
-        const int64_t end = std::min(num_keys, begin + kChunk);
-        int64_t count = 0;
-        for (int64_t i = begin; i < end; ++i) {
-            if (i + kAhead < num_keys) __builtin_prefetch(&table[mixed(key[i + kAhead]) & mask]);
-            const Slot slot = table[mixed(key[i]) & mask];
-            row[i] = static_cast<int32_t>(slot.row);
-            later[count] = i;
-            count += (slot.row >= 0) & (slot.key != key[i]);
+    constexpr int64_t kChunk = 1 << 14, kBlock = 1024;
+    parallel(worth(threads, num_keys), (num_keys + kChunk - 1) / kChunk, [&](int64_t chunk) {
+        int64_t later[kBlock];
+        const int64_t stop = std::min(num_keys, (chunk + 1) * kChunk);
+        // Most keys stand in their own slot; without a branch for each, those that do not cost no guess that fails.
+        for (int64_t begin = chunk * kChunk; begin < stop; begin += kBlock) {
+            const int64_t end = std::min(stop, begin + kBlock);
+            int64_t count = 0;
+            for (int64_t i = begin; i < end; ++i) {
+                if (i + kAhead < num_keys) __builtin_prefetch(&table[mixed(key[i + kAhead]) & mask]);
+                const Slot slot = table[mixed(key[i]) & mask];
+                row[i] = static_cast<int32_t>(slot.row);
+                later[count] = i;
+                count += (slot.row >= 0) & (slot.key != key[i]);
+            }
+            for (int64_t k = 0; k < count; ++k) {
+                const int64_t i = later[k];
+                uint64_t s = mixed(key[i]) & mask;
+                do s = (s + 1) & mask;
+                while (table[s].row >= 0 && table[s].key != key[i]);
+                row[i] = static_cast<int32_t>(table[s].row);
+            }
         }
-        for (int64_t k = 0; k < count; ++k) {
-            const int64_t i = later[k];
-            uint64_t s = mixed(key[i]) & mask;
-            do s = (s + 1) & mask;
-            while (table[s].row >= 0 && table[s].key != key[i]);
-            row[i] = static_cast<int32_t>(table[s].row);
-        }
-    }
+    });
 }
 
-// Counting sort. Each worker counts and then places a stretch of the children, so that the lists are in their order.
+// Packs the leading bits of each key above the number of its row, ((key - least) >> drop) << bits | row, and puts what comes
+// out into parts of equal width: part 0 with all below `low` + 2^shift, the last one open above. Says where each part ends.
+void split_keys(uintptr_t keys, int64_t size, int64_t least, int drop, int bits, int64_t low, int shift, int64_t num_parts,
+                uintptr_t out, uintptr_t ends, int threads) {
+    const auto* key = pointer<const int64_t>(keys);
+    auto* to = pointer<int64_t>(out);
+    auto* end = pointer<int64_t>(ends);
+    const int workers = worth(threads, size);
+    std::vector<int64_t> next(workers * num_parts);  // first how many a worker has for a part, then where they go
+    auto begin = [&](int64_t worker) { return size * worker / workers; };
+    auto packed = [=](int64_t i) {
+        // Without a sign the difference is right even where it does not fit a number with one.
+        const uint64_t above = (static_cast<uint64_t>(key[i]) - static_cast<uint64_t>(least)) >> drop;
+        return static_cast<int64_t>(above << bits | static_cast<uint64_t>(i));
+    };
+    auto part = [=](int64_t number) { return std::clamp<int64_t>((number - low) >> shift, 0, num_parts - 1); };
+    parallel(workers, workers, [&](int64_t w) {
+        int64_t* count = next.data() + w * num_parts;
+        for (int64_t i = begin(w), stop = begin(w + 1); i < stop; ++i) ++count[part(packed(i))];
+    });
+    int64_t at = 0;
+    for (int64_t p = 0; p < num_parts; ++p) {
+        for (int w = 0; w < workers; ++w) at += std::exchange(next[w * num_parts + p], at);
+        end[p] = at;
+    }
+    parallel(workers, workers, [&](int64_t w) {
+        int64_t* place = next.data() + w * num_parts;
+        for (int64_t i = begin(w), stop = begin(w + 1); i < stop; ++i) {
+            const int64_t number = packed(i);
+            to[place[part(number)]++] = number;
+        }
+    });
+}
+
+// Two counting sorts: children are put into groups of parents whose lists fit into a core's cache, then each group into
+// its lists. One sort over all parents would wait for memory at every child.
 template <class Index>
-bool group_typed(const Index* parent, int64_t num_children, int64_t num_parents, int64_t* rowptr, Index* col, int workers) {
-    std::vector<int64_t> next(workers * num_parents);  // first how many a worker has for a parent, then where they go
+struct Edge {
+    Index parent, child;
+};
+
+template <class Index>
+bool group_typed(const Index* parent, int64_t num_children, int64_t num_parents, int64_t* rowptr, Index* col,
+                 Edge<Index>* edges, int workers) {
+    int shift = 13;
+    while ((num_parents >> shift) >= 512) ++shift;  // more groups than that are too many streams to write
+    const int64_t num_groups = (num_parents >> shift) + 1;
+    std::vector<int64_t> next(workers * num_groups);  // first how many a worker has for a group, then where they go
     std::atomic<bool> valid{true};
     auto begin = [&](int64_t worker) { return num_children * worker / workers; };
     parallel(workers, workers, [&](int64_t w) {
-        int64_t* count = next.data() + w * num_parents;
-        for (int64_t i = begin(w); i < begin(w + 1); ++i) {
+        int64_t* count = next.data() + w * num_groups;
+        for (int64_t i = begin(w), end = begin(w + 1); i < end; ++i) {
             const int64_t p = parent[i];
             if (p < -1 || p >= num_parents) {
                 valid = false;
                 return;
             }
-            if (p >= 0) ++count[p];
+            if (p >= 0) ++count[p >> shift];
         }
     });
     if (!valid) return false;
-    rowptr[0] = 0;
-    for (int64_t p = 0; p < num_parents; ++p) {
-        int64_t at = rowptr[p];
-        for (int w = 0; w < workers; ++w) at += std::exchange(next[w * num_parents + p], at);
-        rowptr[p + 1] = at;
+    std::vector<int64_t> group_begin(num_groups + 1);
+    for (int64_t g = 0; g < num_groups; ++g) {
+        int64_t at = group_begin[g];
+        for (int w = 0; w < workers; ++w) at += std::exchange(next[w * num_groups + g], at);
+        group_begin[g + 1] = at;
     }
     parallel(workers, workers, [&](int64_t w) {
-        int64_t* to = next.data() + w * num_parents;
-        for (int64_t i = begin(w), end = begin(w + 1); i < end; ++i) {
-            if (i + 2 * kAhead < end) __builtin_prefetch(&to[parent[i + 2 * kAhead]], 1);
-            if (i + kAhead < end && parent[i + kAhead] >= 0) __builtin_prefetch(&col[to[parent[i + kAhead]]], 1);
-            if (parent[i] >= 0) col[to[parent[i]]++] = static_cast<Index>(i);
-        }
+        int64_t* to = next.data() + w * num_groups;
+        for (int64_t i = begin(w), end = begin(w + 1); i < end; ++i)
+            if (parent[i] >= 0) edges[to[parent[i] >> shift]++] = {parent[i], static_cast<Index>(i)};
+    });
+    rowptr[num_parents] = group_begin[num_groups];
+    parallel(workers, num_groups, [&](int64_t g) {
+        const int64_t first = g << shift, last = std::min(num_parents, (g + 1) << shift);
+        for (int64_t e = group_begin[g]; e < group_begin[g + 1]; ++e) ++rowptr[edges[e].parent];
+        int64_t at = group_begin[g];
+        for (int64_t p = first; p < last; ++p) at += std::exchange(rowptr[p], at);
+        // Placing moves the start of each list to its end, which is the start of the next one.
+        for (int64_t e = group_begin[g]; e < group_begin[g + 1]; ++e) col[rowptr[edges[e].parent]++] = edges[e].child;
+        for (int64_t p = last - 1; p > first; --p) rowptr[p] = rowptr[p - 1];
+        if (first < last) rowptr[first] = group_begin[g];
     });
     return true;
 }
 
-// Children by parent, each list in the order of the children. `col` has room for all children.
+// Children by parent, each list in the order of the children. `rowptr` holds zeros, `col` has room for all children, and
+// `scratch` for twice as many.
 bool group_children(uintptr_t parent, int index_bytes, int64_t num_children, int64_t num_parents, uintptr_t rowptr,
-                    uintptr_t col, int threads) {
-    // What the workers count takes no more memory than the children do.
-    const int64_t most = std::max<int64_t>(1, num_children / std::max<int64_t>(1, num_parents));
-    const int workers = static_cast<int>(std::min<int64_t>(worth(threads, num_children), most));
+                    uintptr_t col, uintptr_t scratch, int threads) {
+    const int workers = worth(threads, num_children);
     auto run = [&](auto* typed) {
         using Index = std::remove_const_t<std::remove_pointer_t<decltype(typed)>>;
         return group_typed<Index>(typed, num_children, num_parents, pointer<int64_t>(rowptr), pointer<Index>(col),
-                                  workers);
+                                  pointer<Edge<Index>>(scratch), workers);
     };
     return index_bytes == 4 ? run(pointer<const int32_t>(parent)) : run(pointer<const int64_t>(parent));
 }
@@ -201,6 +254,7 @@ void register_index(nb::module_& m) {
     using Released = nb::call_guard<nb::gil_scoped_release>;
     m.def("build_key_table", &build_key_table, Released());
     m.def("find_keys", &find_keys, Released());
+    m.def("split_keys", &split_keys, Released());
     m.def("group_children", &group_children, Released());
     m.def("take_rows", &take_rows, Released());
     m.def("add_ngrams", &add_ngrams, Released());

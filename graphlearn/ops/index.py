@@ -8,6 +8,8 @@ indices. Elsewhere torch's stable sort does the same. Reordering and grouping ar
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -36,10 +38,11 @@ def index_to_csr(index: Tensor, num_parents: int) -> tuple[Tensor, Tensor]:
     rowptr = torch.zeros(num_parents + 1, dtype=torch.int64, device=index.device)
     if kernels is not None and index.device.type == "cpu" and index.dtype == dtype:
         index = index.contiguous()
-        col = torch.from_numpy(np.empty(len(index), index.numpy().dtype))
+        # From numpy, which allocates huge pages: the first touch of small ones takes longer than all else.
+        col, scratch = (torch.from_numpy(np.empty(n * len(index), index.numpy().dtype)) for n in (1, 2))
         valid = kernels.group_children(
             index.data_ptr(), index.element_size(), len(index), num_parents, rowptr.data_ptr(), col.data_ptr(),
-            torch.get_num_threads(),
+            scratch.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         assert valid, f"a parent is not in [-1, {num_parents})"
         return rowptr, _first(col, int(rowptr[-1]))
@@ -82,7 +85,9 @@ class KeyTable:
         assert kernels is not None
         keys = keys.contiguous()
         found = torch.empty(len(keys), dtype=torch.int32)
-        kernels.find_keys(self._slots.ctypes.data, self._bits, keys.data_ptr(), len(keys), found.data_ptr())
+        kernels.find_keys(
+            self._slots.ctypes.data, self._bits, keys.data_ptr(), len(keys), found.data_ptr(), torch.get_num_threads()
+        )
         return found
 
 
@@ -148,8 +153,14 @@ class _Key:
 
     def __init__(self, key: Tensor) -> None:
         self.values = key.numpy()
-        self.low = int(self.values.min())
-        self.width = _bits(int(self.values.max()) - self.low)
+
+    @cached_property
+    def low(self) -> int:
+        return int(self.values.min())
+
+    @cached_property
+    def width(self) -> int:
+        return _bits(int(self.values.max()) - self.low)
 
     def bits(self, rows: slice | _Ints, start: int, stop: int) -> _Ints:
         """The bits ``[start, stop)`` of the key of some rows, counted from the highest."""
@@ -162,41 +173,68 @@ class _Key:
 
 
 def _radix_order(keys: list[_Key]) -> _Ints:
-    """Sorts by as many leading bits of the keys as fit above the row's number, then again what still looks equal."""
-    order: _Ints | None = None
-    place: _Ints = np.empty(0, np.int64)  # where in `order` the rows stand that are not settled yet
-    run: _Ints = place  # which of those look equal so far
-    size = len(keys[0].values)
-    done, width = 0, sum(key.width for key in keys)
-    while done < width and size > 0:
+    """Sorts by as many leading bits of the first key as fit above a row's number, then again what still looks equal."""
+    first = keys[0]
+    bits = _bits(len(first.values) - 1)
+    done = min(63 - bits, first.width)
+    packed = _sorted_rows(first, done, bits)
+    tied, starts = _ties(packed, bits)
+    packed &= (1 << bits) - 1
+    order, place = packed, np.flatnonzero(tied)  # where in `order` the rows stand that are not settled yet
+    run = np.cumsum(starts[tied], dtype=np.int64)  # which of those look equal so far
+    size = len(place)
+    while size > 0 and done < (width := sum(key.width for key in keys)):
         bits = _bits(size - 1)
-        stop = min(done + 63 - bits - (_bits(int(run[-1])) if len(run) else 0), width)
-        rows = None if order is None else order.take(place)
+        stop = min(done + 63 - bits - _bits(int(run[-1])), width)
+        rows = order.take(place)
         packed = np.empty(size, np.int64)
         for block in _blocks(size):
             part = packed[block]
-            part[:] = run[block] if len(run) else 0
+            part[:] = run[block]
             before = 0
             for key in keys:
-                first, last = max(done - before, 0), min(stop - before, key.width)
-                if first < last:
-                    part <<= last - first
-                    part |= key.bits(block if rows is None else rows[block], first, last)
+                start, end = max(done - before, 0), min(stop - before, key.width)
+                if start < end:
+                    part <<= end - start
+                    part |= key.bits(rows[block], start, end)
                 before += key.width
             part <<= bits
             part |= np.arange(block.start, block.stop)
         packed.sort()
         tied, starts = _ties(packed, bits)
         packed &= (1 << bits) - 1
-        if order is None or rows is None:
-            order, place = packed, np.flatnonzero(tied)
-        else:
-            order[place] = rows.take(packed)
-            place = place[tied]
+        order[place] = rows.take(packed)
+        place = place[tied]
         run = np.cumsum(starts[tied], dtype=np.int64)
         done, size = stop, len(place)
-    assert order is not None, "rows that are all equal are in order"
     return order
+
+
+def _sorted_rows(key: _Key, count: int, bits: int) -> _Ints:
+    """The first ``count`` bits of the key of each row, the row's number in the ``bits`` below, in increasing order.
+
+    Several threads sort parts that fit into a core's cache.
+    """
+    size, threads = len(key.values), torch.get_num_threads()
+    if kernels is None or threads < 2 or size < _BLOCK * threads:
+        packed = np.empty(size, np.int64)
+        for block in _blocks(size):
+            packed[block] = key.bits(block, 0, count) << bits
+            packed[block] |= np.arange(block.start, block.stop)
+        packed.sort()
+        return packed
+    # Most rows, as a sample tells, lie in 64 parts of equal width; the outermost parts take the rest.
+    sample = np.sort(key.bits(slice(None, None, size // 1024), 0, count)) << bits
+    low, high = int(sample[8]), int(sample[-8])
+    shift = max(_bits(high - low) - 6, 0)
+    packed, ends = np.empty(size, np.int64), np.empty(((high - low) >> shift) + 1, np.int64)
+    kernels.split_keys(
+        key.values.ctypes.data, size, key.low, key.width - count, bits, low, shift, len(ends), packed.ctypes.data,
+        ends.ctypes.data, threads,
+    )  # fmt: skip
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(np.ndarray.sort, np.split(packed, ends[:-1])))  # in place; numpy sorts without the GIL
+    return packed
 
 
 def _ties(packed: _Ints, bits: int) -> tuple[_Flags, _Flags]:
