@@ -86,12 +86,13 @@ def _start(task: Task, prepared: Prepared, device: str, seed: int, regime: str) 
     edges = sum(store.col.numel() for store in graph.edge_stores if "col" in store)
     parameters = sum(p.numel() for p in prepared.model.parameters())
     sizes = prepared.model.config
+    kind = "temporal sage" if sizes.members == 1 else f"{sizes.members} x temporal sage"
     lines = [
         f"labels   {task.name}: train {len(train):,} | val {len(val):,} from {time_text(task.val_time)}",
         *task.notes,
         f"graph    {graph.num_nodes:,} nodes of {len(graph.node_types)} types, {edges:,} edges of "
         f"{len(graph.edge_types) // 2} foreign keys, statistics fitted on rows until {time_text(task.val_time)}",
-        f"model    temporal sage, {len(sizes.num_neighbors)} layers, {sizes.channels} channels, {parameters:,} "
+        f"model    {kind}, {len(sizes.num_neighbors)} layers, {sizes.channels} channels, {parameters:,} "
         f"parameters; {device}, seed {seed}, {regime}",
     ]
     if prepared.longest_age:

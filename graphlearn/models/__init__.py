@@ -1,6 +1,7 @@
 """Whole models: encoder, layers and head, from a schema and a frozen config."""
 
+from graphlearn.models.ensemble import Ensemble
 from graphlearn.models.frame import frame_encoder
 from graphlearn.models.rdl import ModelConfig, RelationalModel
 
-__all__ = ["ModelConfig", "RelationalModel", "frame_encoder"]
+__all__ = ["Ensemble", "ModelConfig", "RelationalModel", "frame_encoder"]

@@ -28,7 +28,7 @@ EncoderFactory = Callable[[int, dict[str, Any], dict[Any, list[str]]], Module]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Settings of :class:`RelationalModel`.
+    """Settings of :class:`RelationalModel`, and how many of them there are.
 
     Attributes:
         channels: Size of every row's vector, a multiple of 4.
@@ -37,6 +37,7 @@ class ModelConfig:
         row_dropout: Share of seeds that do not see their own row in training. A row with a name or a key-like column
             tells which entity it is; a model that reads it learns the train labels of each entity by heart.
         period: The unit of ages in microseconds, 30 days by default; training sets it to the task's label window.
+        members: How many of these models predict together, see :class:`~graphlearn.models.ensemble.Ensemble`.
     """
 
     channels: int = 32
@@ -44,9 +45,10 @@ class ModelConfig:
     dropout: float = 0.3
     row_dropout: float = 0.5
     period: int = 30 * 86_400_000_000
+    members: int = 1
 
     def __post_init__(self) -> None:
-        check_positive(channels=self.channels, period=self.period)
+        check_positive(channels=self.channels, period=self.period, members=self.members)
         if not self.num_neighbors or min(self.num_neighbors) < -1:
             raise ValueError(
                 f"'num_neighbors' must hold a number for each hop, at least one, -1 for all; got {self.num_neighbors}."

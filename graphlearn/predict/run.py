@@ -18,7 +18,8 @@ from torch_geometric.data.storage import NodeStorage
 from graphlearn.errors import GraphLearnError, RunError, TaskError, UsageError, first_three, unknown_name
 from graphlearn.graph import Statistics, build_graph
 from graphlearn.graph.text import TextEncoder
-from graphlearn.models.rdl import EncoderFactory, ModelConfig, RelationalModel
+from graphlearn.models import Ensemble, ModelConfig, RelationalModel
+from graphlearn.models.rdl import EncoderFactory
 from graphlearn.predict.evaluate import Scored, compare
 from graphlearn.schema import Database, Schema, connect
 from graphlearn.schema.manifest import manifest_dict, schema_from_dict
@@ -256,18 +257,22 @@ def check_split(split: str, regime: str | None = None) -> None:
 
 def make_model(
     schema: Schema, statistics: Statistics, task: Task, config: ModelConfig, encoder: EncoderFactory | None
-) -> RelationalModel:
+) -> RelationalModel | Ensemble:
     """The model of a task with fresh weights."""
     classes: Sequence[object] = task.classes
-    return RelationalModel(
-        schema,
-        statistics,
-        task.entity_table,
-        str(task.task_type.value),
-        config,
-        num_classes=max(len(classes), 1),
-        encoder=encoder,
-    )
+
+    def member() -> RelationalModel:
+        return RelationalModel(
+            schema,
+            statistics,
+            task.entity_table,
+            str(task.task_type.value),
+            config,
+            num_classes=max(len(classes), 1),
+            encoder=encoder,
+        )
+
+    return member() if config.members == 1 else Ensemble([member() for _ in range(config.members)])
 
 
 def newest_time(graph: HeteroData) -> int:

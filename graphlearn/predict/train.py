@@ -20,7 +20,8 @@ from graphlearn.database.sql import quote, time_us
 from graphlearn.errors import StorageError, TaskError, UsageError, unknown_name
 from graphlearn.graph import Statistics, build_graph, fit_statistics
 from graphlearn.graph.text import TextEncoder
-from graphlearn.models.rdl import EncoderFactory, ModelConfig, RelationalModel
+from graphlearn.models import Ensemble, ModelConfig, RelationalModel
+from graphlearn.models.rdl import EncoderFactory
 from graphlearn.native import kernels
 from graphlearn.predict.run import Run, make_model
 from graphlearn.schema import Database
@@ -37,6 +38,9 @@ from graphlearn.training.seeds import Seeds, labels_of, split_seeds
 
 MODELS = ("gnn",)
 
+#: Steps of training that may be spent, over all members, to have more than one; and the most members.
+_STEPS_TO_SPEND, _MOST_MEMBERS = 1000, 4
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -44,7 +48,7 @@ class Prepared:
 
     graph: HeteroData
     statistics: Statistics
-    model: RelationalModel
+    model: RelationalModel | Ensemble
     train: Seeds
     val: Seeds
     longest_age: int
@@ -92,7 +96,8 @@ def train(
         regime: ``"frozen"`` or ``"rolling"``.
         seed: Of the initial weights and everything drawn; the same seed gives the same numbers on one machine.
         device: ``"cpu"`` or ``"cuda"``.
-        model_config: Sizes of the model.
+        model_config: Sizes of the model. By default few labels, of which a training costs little and depends much on
+            the seed, get an ensemble of up to 4 members.
         train_config: Settings of the optimisation.
         max_minutes: Time after which no new epoch begins; with ``refit`` half of it for each training.
         refit: Train again with the validation labels once the number of epochs is chosen.
@@ -112,9 +117,6 @@ def train(
     """
     out = Path(out)
     check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
-    # Completing a column is reading the seed's own row, so that is never hidden.
-    hidden = 0.0 if task.kind == "autocomplete" else ModelConfig.row_dropout
-    sizes = model_config or ModelConfig(period=_period(db, task), row_dropout=hidden)
     settings = train_config or TrainConfig()
     if max_minutes is not None:
         settings = replace(settings, max_minutes=max_minutes)
@@ -128,9 +130,10 @@ def train(
         )
         seeds = {split: split_seeds(graph, task, split, regime) for split in ("train", "val")}
         _check_labels(task)
+        sizes = model_config or default_sizes(db, task, len(seeds["train"]), settings)
         both = seeds["train"].joined(seeds["val"])
 
-        def fresh(labelled: Seeds) -> RelationalModel:
+        def fresh(labelled: Seeds) -> RelationalModel | Ensemble:
             seed_dropout(seed, -1)
             made = make_model(db.schema, statistics, task, sizes, encoder)
             if task.task_type == "regression":
@@ -246,6 +249,19 @@ def check_arguments(
             f"{partial_path(out)} keeps an interrupted training of {out}. Go on with --resume, or start again with "
             "--force."
         )
+
+
+def default_sizes(db: Database, task: Task, num_train: int, settings: TrainConfig) -> ModelConfig:
+    """The model that a task gets where the user says nothing."""
+    # Completing a column is reading the seed's own row, so that is never hidden.
+    hidden = 0.0 if task.kind == "autocomplete" else ModelConfig.row_dropout
+    return ModelConfig(period=_period(db, task), row_dropout=hidden, members=num_members(num_train, settings))
+
+
+def num_members(num_train: int, settings: TrainConfig) -> int:
+    """How many models a training on so many labels affords."""
+    steps, epochs = plan(num_train, settings)
+    return min(max(_STEPS_TO_SPEND // (steps * epochs), 1), _MOST_MEMBERS)
 
 
 def _check_labels(task: Task) -> None:

@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from torch_geometric.data import HeteroData
 
 from graphlearn.errors import GraphLearnError, check_positive
-from graphlearn.models.rdl import RelationalModel
+from graphlearn.models import Ensemble, RelationalModel
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.tasks.metrics import bootstrap, primary_metric, score
 from graphlearn.training.scoring import device_of, forward, predict_seeds, seed_loader
@@ -87,7 +87,7 @@ class TrainState:
 
 
 def fit(
-    model: RelationalModel,
+    model: RelationalModel | Ensemble,
     graph: HeteroData,
     train: Seeds,
     val: Seeds | None,
@@ -183,7 +183,7 @@ def fit(
     return state
 
 
-def make_optimizer(model: RelationalModel, config: TrainConfig) -> AdamW:
+def make_optimizer(model: RelationalModel | Ensemble, config: TrainConfig) -> AdamW:
     """AdamW over all parameters of the model."""
     return AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 

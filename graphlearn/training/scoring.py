@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from graphlearn.models.rdl import RelationalModel
+from graphlearn.models import Ensemble, RelationalModel
 from graphlearn.sampling import SeedLoader, TemporalNeighborSampler
 from graphlearn.training.seeds import Seeds
 
@@ -55,7 +55,7 @@ def seed_known(graph: HeteroData, seeds: Seeds) -> Tensor:
     return known
 
 
-def forward(model: RelationalModel, graph: HeteroData, batch: HeteroData) -> Tensor:
+def forward(model: RelationalModel | Ensemble, graph: HeteroData, batch: HeteroData) -> Tensor:
     """The model's output for a batch, whose rows are read from ``graph``."""
     rows = {name: graph[name].tf[batch[name].rows] for name in graph.node_types}
     times, dated = {}, {}
@@ -70,7 +70,7 @@ def forward(model: RelationalModel, graph: HeteroData, batch: HeteroData) -> Ten
 
 
 def predict_seeds(
-    model: RelationalModel,
+    model: RelationalModel | Ensemble,
     graph: HeteroData,
     seeds: Seeds,
     *,
