@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Linear, Module, ModuleDict, ModuleList, Parameter
-from torch_frame import TensorFrame
+from torch_frame import TensorFrame, stype
 from torch_geometric.data import HeteroData
 
 from graphlearn.errors import check_positive
@@ -17,6 +17,7 @@ from graphlearn.graph.rows import RowWriter
 from graphlearn.graph.statistics import Statistics
 from graphlearn.nn.conv.temporal_sage import TemporalSAGEConv
 from graphlearn.nn.encoder.row import RowEncoder
+from graphlearn.nn.encoder.since import SinceEncoder
 from graphlearn.nn.encoder.time import AgeEncoder
 from graphlearn.nn.head.node import NodeHead
 from graphlearn.ops.csr import gather_rows
@@ -74,7 +75,8 @@ class RelationalModel(Module):
        from half a period to 128 periods.
     3. One :class:`TemporalSAGEConv` per hop, computed only for the levels that later layers read. The outermost
        copies are never materialised: the first layer gathers straight from the distinct rows.
-    4. The head reads the seed's vector, to which the staleness ``seed_time - input_time`` was added.
+    4. The head reads the seed's vector, to which was added how long before ``seed_time`` the dates of its row were
+       (:class:`SinceEncoder`), and the staleness ``seed_time - input_time``.
 
     Source: Fey et al., "Relational Deep Learning", arXiv:2312.04615. Differs in the row encoder, the ages, the mean
     with counts, residuals, and in encoding each row once.
@@ -110,6 +112,7 @@ class RelationalModel(Module):
             edge_type: _fan_out(edge_type, entity_table, config.num_neighbors) for edge_type in self.edge_types
         }
         self.encoder = ModuleDict()
+        dates: list[str] = []
         for name in tables:
             tf, col_stats = RowWriter(statistics.tables[name], 0).finish()
             self.encoder[self._key[name]] = (
@@ -122,6 +125,11 @@ class RelationalModel(Module):
                 if encoder is None
                 else encoder(config.channels, col_stats, tf.col_names_dict)
             )
+            if name == entity_table:
+                dates = list(tf.col_names_dict.get(stype.timestamp, ()))
+        # The row's own time is left out: its age is there already, and 0 for a row without a time.
+        self._dates = [i for i, name in enumerate(dates) if name != schema.tables[entity_table].time_col]
+        self.since = SinceEncoder(config.channels, len(self._dates)) if self._dates else None
         days = config.period / _US_PER_DAY
         self.age = AgeEncoder(0.5 * days, 128 * days, num_decays=9)
         self.stale = Linear(self.age.out_channels, config.channels)
@@ -163,10 +171,14 @@ class RelationalModel(Module):
         stale = self.stale(self.age(batch.seed_time - batch.input_time))
         seeds = h[batch.seed_type]
         own = seeds[:size]
+        shown = stale
         if self.training and self.config.row_dropout > 0:
             hidden = torch.rand(size, 1, device=own.device) < self.config.row_dropout
             own = torch.where(hidden, self.unseen, own)
-        h[batch.seed_type] = torch.cat([own + stale, seeds[size:]])
+        if self.since is not None:  # also where the row is hidden: an age tells less of who it is than a date does
+            own_dates = rows[batch.seed_type].feat_dict[stype.timestamp][inverse[batch.seed_type][:size]]
+            shown = stale + self.since(own_dates[:, self._dates], batch.seed_time)
+        h[batch.seed_type] = torch.cat([own + shown, seeds[size:]])
         for layer, conv in enumerate(self.convs):
             keep = depth - layer  # destinations: levels 0 .. keep - 1
             csr = {}

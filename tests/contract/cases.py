@@ -14,7 +14,7 @@ from torch_frame import TensorFrame, stype
 from torch_frame.data import MultiNestedTensor
 from torch_frame.data.stats import StatType
 
-from graphlearn.nn import AgeEncoder, HeteroSAGEConv, NodeHead, RowEncoder, TemporalSAGEConv
+from graphlearn.nn import AgeEncoder, HeteroSAGEConv, NodeHead, RowEncoder, SinceEncoder, TemporalSAGEConv
 
 READS, HOLDS = ("papers", "reads", "people"), ("people", "holds", "papers")
 EDGES = [READS, HOLDS]
@@ -142,6 +142,20 @@ def reorder_rows(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
     return (args[0][order],), order
 
 
+def dates(seed: int) -> tuple[Tensor, Tensor]:
+    """Two dates of four rows, one of them missing, and four times."""
+    g = generator(seed)
+    date = torch.randint(1, 12, (4, 2, 7), generator=g)
+    date[..., 0] += 1990
+    date[1, 0] = -1
+    return date, torch.randint(10**15, (4,), generator=g)
+
+
+def reorder_dates(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
+    order = shuffled(len(args[0]))
+    return tuple(arg[order] for arg in args), order
+
+
 CASES = {
     "AgeEncoder": Case(
         build=lambda: AgeEncoder(num_decays=3),
@@ -166,6 +180,12 @@ CASES = {
         inputs=rows,
         join=lambda a, b: (torch_frame.cat([a[0], b[0]], dim=0),),
         reorder=reorder_rows,
+    ),
+    "SinceEncoder": Case(
+        build=lambda: SinceEncoder(3, 2),
+        inputs=dates,
+        join=lambda a, b: (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])),
+        reorder=reorder_dates,
     ),
     "TemporalSAGEConv": Case(
         build=lambda: TemporalSAGEConv(3, 2, EDGES),

@@ -128,6 +128,28 @@ def test_an_unseen_seed_is_its_staleness_alone(graph):
     assert len(found[undated].unique()) == undated.sum()
 
 
+def test_the_age_of_a_seeds_dates_is_known_with_its_row():
+    """Two people who differ in their birth alone: told apart from the day on which they joined, not before."""
+    born, joined = pd.to_datetime(["1950-01-01", "1990-01-01"]), pd.to_datetime(["2020-01-01"] * 2)
+    db = connect({"people": pd.DataFrame({"id": [1, 2], "born": born, "joined": joined})})
+    assert db.schema["people"].time_col == "joined"
+    torch.manual_seed(0)
+    made = RelationalModel(db.schema, fit_statistics(db), "people", "regression", MODEL).eval()
+    torch.nn.init.normal_(made.unseen)
+    graph = build_graph(db)
+    assert made.since is not None
+    torch.nn.init.zeros_(made.encoder["t0"].timestamp.weight)  # the row itself says nothing else
+
+    def predicted(day: str) -> list[float]:
+        time = torch.full((2,), int(pd.Timestamp(day).value // 1000))
+        return predict_seeds(made, graph, Seeds("people", torch.arange(2), time, time)).tolist()
+
+    before, since, later = predicted("2019-12-31"), predicted("2020-01-01"), predicted("2030-01-01")
+    assert before[0] == pytest.approx(before[1], abs=1e-6)
+    assert abs(since[0] - since[1]) > 1e-3
+    assert abs(later[0] - since[0]) > 1e-3
+
+
 @pytest.mark.parametrize(
     ("task_type", "classes"),
     [
