@@ -16,7 +16,9 @@ class RowEncoder(Module):
     r"""Turns each row of a table into one vector by adding up one linear map per column.
 
     .. math::
-        \mathrm{out} = \mathrm{ReLU}\Bigl(\mathrm{LN}\Bigl(\sum_{c} \mathbf{W}_c\, \phi_c(x_c) + \mathbf{b}\Bigr)\Bigr)
+        \mathbf{h} = \sum_{c} \mathbf{W}_c\, \phi_c(x_c) + \mathbf{b} \qquad
+        \mathrm{out}_i = \begin{cases} h_i & i \text{ even} \\
+            \mathrm{ReLU}\bigl(\mathrm{LN}(\mathbf{h})\bigr)_i & i \text{ odd} \end{cases}
 
     :math:`\phi_c` of a number x (standardised) is (clip(x), sign(x) log(1 + |x|), the position within each quarter of
     the values seen, missing); of a category its one-hot vector, with slots for missing and for unseen; of a set of
@@ -24,7 +26,8 @@ class RowEncoder(Module):
     (logarithm of days, with its sign), the sine and cosine of month, weekday and hour, missing; of a
     vector the vector itself. Since the maps are added, all columns of a kind are one matrix product or one embedding
     bag: memory is ``[R, channels]``, never ``[R, C, channels]`` as in the encoders of PyTorch Frame. No second layer
-    follows, because the linear map of the layer that reads the rows is one.
+    follows, because the linear map of the layer that reads the rows is one. Half of the channels stay linear, so that a
+    mean of rows holds means of their columns, which no mean of rectified channels does.
 
     Source: the columns' encodings follow Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep
     Learning", arXiv:2203.05556 (piecewise linear); the row container is PyTorch Frame's, arXiv:2404.00776.
@@ -43,6 +46,7 @@ class RowEncoder(Module):
     """
 
     edges: Tensor
+    linear: Tensor
     category_offset: Tensor
     set_offset: Tensor
 
@@ -79,6 +83,7 @@ class RowEncoder(Module):
             self.vector = Linear(sum(vectors), channels, bias=False)
         self.bias = Parameter(torch.empty(channels))
         self.norm = LayerNorm(channels)
+        self.register_buffer("linear", torch.arange(channels) % 2 == 0, persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -103,7 +108,7 @@ class RowEncoder(Module):
             h = h + self.timestamp(self._dates(feats[stype.timestamp]))
         if stype.embedding in feats:
             h = h + self.vector(feats[stype.embedding].values.to(self.bias.dtype))
-        return F.relu(self.norm(h))
+        return torch.where(self.linear, h, F.relu(self.norm(h)))
 
     def _numbers(self, x: Tensor) -> Tensor:
         missing = x.isnan()

@@ -115,7 +115,10 @@ def slow_sum(layer: RowEncoder, row: int) -> Tensor:
 
 
 def rest(layer: RowEncoder, h: Tensor) -> Tensor:
-    return F.relu(F.layer_norm(h, (layer.channels,), layer.norm.weight, layer.norm.bias))
+    """Every other channel as it is, the others rectified."""
+    out = h.clone()
+    out[1::2] = F.relu(F.layer_norm(h, (layer.channels,), layer.norm.weight, layer.norm.bias))[1::2]
+    return out
 
 
 @pytest.mark.parametrize("time_col", [None, "made", "sold", "no date"])
@@ -123,6 +126,16 @@ def test_every_kind_of_cell_against_the_slow_twin(time_col):
     layer = encoder(time_col=time_col)
     expected = torch.stack([rest(layer, slow_sum(layer, row)) for row in range(5)])
     torch.testing.assert_close(layer(frame()), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_of_rows_holds_the_mean_of_their_numbers():
+    """Even channels are linear: rows whose numbers average to those of another row average to its vector."""
+    names = {stype.numerical: ["a"]}
+    layer = RowEncoder(6, {"a": {StatType.QUANTILES: [-9.0, -8.0, -7.0, -6.0, -5.0]}}, names)
+    torch.nn.init.zeros_(layer.numerical.weight[:, 1:2].detach())  # the logarithm
+    out = layer(TensorFrame({stype.numerical: torch.tensor([[1.0], [4.0], [2.5]])}, names))
+    torch.testing.assert_close(out[:2].mean(0)[::2], out[2][::2])
+    assert not torch.allclose(out[:2].mean(0)[1::2], out[2][1::2])
 
 
 @pytest.mark.parametrize("kind", list(NAMES))
