@@ -48,7 +48,10 @@ class Ensemble(Module):
         dated: dict[NodeType, Tensor] | None = None,
     ) -> Tensor:
         """What :meth:`RelationalModel.forward` of each member gives."""
-        return torch.stack([member(batch, rows, times, dated) for member in self.members])
+        first = self.members[0]
+        assert isinstance(first, RelationalModel)
+        seen = first.look(batch, times, dated)
+        return torch.stack([member(batch, rows, times, dated, seen=seen) for member in self.members])
 
 
 class EnsembleHead:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch_geometric.data import HeteroData
 from graphlearn.errors import check_positive
 from graphlearn.graph.rows import RowWriter
 from graphlearn.graph.statistics import Statistics
-from graphlearn.nn.conv.temporal_sage import TemporalSAGEConv
+from graphlearn.nn.conv.temporal_sage import EdgeAges, TemporalSAGEConv
 from graphlearn.nn.encoder.row import RowEncoder
 from graphlearn.nn.encoder.since import SinceEncoder
 from graphlearn.nn.encoder.time import AgeEncoder
@@ -60,6 +60,24 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+Lists: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What of a batch depends on no weights.
+
+    Attributes:
+        age: Per table the age of each copy of a row, ``[n, age_channels]``.
+        stale: How old the newest thing is that each seed may see, ``[B, age_channels]``.
+        layers: For each layer the lists of each edge type, and what their ages say.
+    """
+
+    age: dict[NodeType, Tensor]
+    stale: Tensor
+    layers: list[tuple[dict[EdgeType, Lists], dict[EdgeType, EdgeAges]]]
 
 
 #: Columns of the age vector that weigh groups of channels: half-lives of 16, 4 and 1 periods.
@@ -148,6 +166,8 @@ class RelationalModel(Module):
         rows: dict[NodeType, TensorFrame],
         times: dict[NodeType, Tensor],
         dated: dict[NodeType, Tensor] | None = None,
+        *,
+        seen: Seen | None = None,
     ) -> Tensor:
         """The head's output for each seed.
 
@@ -156,19 +176,20 @@ class RelationalModel(Module):
             rows: Per table the distinct rows of the batch, in the order of ``batch[table].rows``.
             times: Per table with a time column the time of each distinct row, int64 microseconds.
             dated: Per table that has rows without a time, whether each distinct row has one, bool.
+            seen: What :meth:`look` gives for this batch, if it is already at hand.
 
         Shapes:
             - returns ``[B]`` or ``[B, C]``
         """
         # Under autocast an encoder may give fewer digits than the ages that weigh its rows have.
         x = {name: self.encoder[self._key[name]](tf).to(self.unseen.dtype) for name, tf in rows.items()}
+        seen = self.look(batch, times, dated) if seen is None else seen
         inverse = {name: batch[name].inverse for name in x}
-        age = {name: self._ages(batch, name, times.get(name), (dated or {}).get(name)) for name in x}
         depth = len(self.convs)
         levels = {name: batch[name].num_sampled_nodes for name in x}
         h = {name: gather_rows(x[name], inverse[name][: sum(levels[name][:depth])]) for name in x}
         size = len(batch.seed_time)
-        stale = self.stale(self.age(batch.seed_time - batch.input_time))
+        stale = self.stale(seen.stale)
         seeds = h[batch.seed_type]
         own = seeds[:size]
         shown = stale
@@ -181,17 +202,35 @@ class RelationalModel(Module):
         h[batch.seed_type] = torch.cat([own + shown, seeds[size:]])
         for layer, conv in enumerate(self.convs):
             keep = depth - layer  # destinations: levels 0 .. keep - 1
-            csr = {}
-            for edge_type in self.edge_types:
-                rowptr = batch[edge_type].rowptr[: sum(levels[edge_type[2]][:keep]) + 1]
-                col = batch[edge_type].col[: sum(batch[edge_type].num_sampled_edges[:keep])]
-                csr[edge_type] = (rowptr, inverse[edge_type[0]][col] if layer == 0 else col, col)
+            csr, ages = seen.layers[layer]
             inner = {name: value[: sum(levels[name][:keep])] for name, value in h.items()}
-            h = conv(x if layer == 0 else h, age, inner, csr)
+            h = conv(x if layer == 0 else h, seen.age, inner, csr, ages=ages)
         # Of a seed whose row is newer than what it may see, nothing is known but that.
         known = batch.seed_known.unsqueeze(-1)
         out: Tensor = self.head(torch.where(known, h[batch.seed_type][:size], self.unseen + stale))
         return out
+
+    def look(
+        self, batch: HeteroData, times: dict[NodeType, Tensor], dated: dict[NodeType, Tensor] | None = None
+    ) -> Seen:
+        """What of a batch depends on no weights; models of the same task and sizes can share it."""
+        age = {name: self._ages(batch, name, times.get(name), (dated or {}).get(name)) for name in self._key}
+        depth = len(self.convs)
+        layers: list[tuple[dict[EdgeType, Lists], dict[EdgeType, EdgeAges]]] = []
+        for layer in range(depth):
+            csr, ages = {}, {}
+            for edge_type in self.edge_types:
+                source, _, destination = edge_type
+                num_dst = sum(batch[destination].num_sampled_nodes[: depth - layer])
+                col = batch[edge_type].col[: sum(batch[edge_type].num_sampled_edges[: depth - layer])]
+                rowptr = batch[edge_type].rowptr[: num_dst + 1]
+                csr[edge_type] = (rowptr, batch[source].inverse[col] if layer == 0 else col, col)
+                if layer > 0:
+                    ages[edge_type] = layers[0][1][edge_type].first(num_dst, len(col))
+            conv = self.convs[0]
+            assert isinstance(conv, TemporalSAGEConv)
+            layers.append((csr, ages or conv.edge_ages(age, csr)))
+        return Seen(age, self.age(batch.seed_time - batch.input_time), layers)
 
     def _ages(self, batch: HeteroData, name: NodeType, time: Tensor | None, dated: Tensor | None) -> Tensor:
         store = batch[name]

@@ -53,8 +53,9 @@ def gather_reduce(
     col = None if col is None else col.contiguous()
     weight = None if weight is None else weight.contiguous()
     differentiable = x.requires_grad or (weight is not None and weight.requires_grad)
-    need_arg = reduce == "max" and differentiable and torch.is_grad_enabled()
-    out: Tensor = _GatherReduce.apply(x, weight, rowptr, col, reduce, need_arg)[0]  # type: ignore[no-untyped-call]
+    if not (differentiable and torch.is_grad_enabled()):
+        return _forward(x, weight, rowptr, col, reduce, need_arg=False)[0]
+    out: Tensor = _GatherReduce.apply(x, weight, rowptr, col, reduce)[0]  # type: ignore[no-untyped-call]
     return out
 
 
@@ -98,26 +99,30 @@ def csr_from_edge_index(edge_index: Tensor, num_dst: int) -> tuple[Tensor, Tenso
     return torch.searchsorted(dst, bounds), edge_index[0][order]
 
 
+def _forward(
+    x: Tensor, weight: Tensor | None, rowptr: Tensor, col: Tensor | None, reduce: Reduce, need_arg: bool
+) -> tuple[Tensor, Tensor | None]:
+    if csr_native.usable(x.device, x.dtype):
+        result = csr_native.reduce_rows(x, rowptr, col, reduce, weight, need_arg)
+        return result if result is not None else _explain(x.size(0), rowptr, col, weight)
+    if x.device.type == "cpu":
+        _check_values(x.size(0), rowptr, col, weight)
+    return csr_torch.reduce_rows(x, rowptr, col, reduce, weight, need_arg)
+
+
 class _GatherReduce(torch.autograd.Function):
+    # With a `setup_context` of its own torch looks up the signature of `forward` at every call, which takes longer
+    # than the kernel does on a small batch.
     @staticmethod
     def forward(
-        x: Tensor, weight: Tensor | None, rowptr: Tensor, col: Tensor | None, reduce: Reduce, need_arg: bool
+        ctx: Any, x: Tensor, weight: Tensor | None, rowptr: Tensor, col: Tensor | None, reduce: Reduce
     ) -> tuple[Tensor, Tensor | None]:
-        if csr_native.usable(x.device, x.dtype):
-            result = csr_native.reduce_rows(x, rowptr, col, reduce, weight, need_arg)
-            return result if result is not None else _explain(x.size(0), rowptr, col, weight)
-        if x.device.type == "cpu":
-            _check_values(x.size(0), rowptr, col, weight)
-        return csr_torch.reduce_rows(x, rowptr, col, reduce, weight, need_arg)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor | None]) -> None:
-        x, weight, rowptr, col, ctx.reduce, _ = inputs
-        arg = output[1]
-        ctx.num_src = x.size(0)
+        out, arg = _forward(x, weight, rowptr, col, reduce, need_arg=reduce == "max")
+        ctx.reduce, ctx.num_src = reduce, x.size(0)
         if arg is not None:
             ctx.mark_non_differentiable(arg)
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight, rowptr, col, arg)
+        return out, arg
 
     @staticmethod
     @once_differentiable
@@ -135,7 +140,7 @@ class _GatherReduce(torch.autograd.Function):
                 if ctx.reduce == "mean":
                     grad = grad / csr_torch.lengths(rowptr, grad.dtype)
                 grad_weight = backend.entry_dot(grad, x, rowptr, col, weight.numel())
-        return grad_x, grad_weight, None, None, None, None
+        return grad_x, grad_weight, None, None, None
 
 
 def _check(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,25 @@ from torch.nn import LayerNorm, Linear, Module, ModuleDict
 
 from graphlearn.ops.csr import gather_reduce
 from graphlearn.typing import EdgeType, NodeType
+
+
+@dataclass(frozen=True)
+class EdgeAges:
+    """What the ages of the neighbours alone say of one edge type, K the number of ``memory`` columns.
+
+    Attributes:
+        weight: For each memory the weight of each entry, ``[E]``.
+        scale: What weighted sums are multiplied with, ``[M, K]``.
+        sums: Mean age and logarithms of count and summed ages, ``[M, 2 * age_channels + 1]``.
+    """
+
+    weight: tuple[Tensor, ...]
+    scale: Tensor
+    sums: Tensor
+
+    def first(self, num_dst: int, num_entries: int) -> EdgeAges:
+        """The same of the first destinations, which have the first entries."""
+        return EdgeAges(tuple(w[:num_entries] for w in self.weight), self.scale[:num_dst], self.sums[:num_dst])
 
 
 class TemporalSAGEConv(Module):
@@ -91,12 +112,18 @@ class TemporalSAGEConv(Module):
         age: dict[NodeType, Tensor],
         x_dst: dict[NodeType, Tensor],
         csr: dict[EdgeType, tuple[Tensor, Tensor, Tensor]],
+        *,
+        ages: dict[EdgeType, EdgeAges] | None = None,
     ) -> dict[NodeType, Tensor]:
-        """``csr``: per edge type ``rowptr`` ``[M + 1]``, and for each entry its row of ``x`` and its row of ``age``."""
+        """``csr``: per edge type ``rowptr`` ``[M + 1]``, and for each entry its row of ``x`` and its row of ``age``.
+
+        ``ages``: what :meth:`edge_ages` gives for these lists, if it is already at hand.
+        """
+        ages = self.edge_ages(age, csr) if ages is None else ages
         out = {}
         for name, own in x_dst.items():
             messages = [
-                self._message(x[edge_type[0]], age[edge_type[0]], *csr[edge_type])
+                self._message(x[edge_type[0]], *csr[edge_type][:2], ages[edge_type])
                 for edge_type in self.edge_types
                 if edge_type[2] == name
             ]
@@ -109,13 +136,25 @@ class TemporalSAGEConv(Module):
             out[name] = own + self.lin_out[key](hidden)
         return out
 
-    def _message(self, x: Tensor, age: Tensor, rowptr: Tensor, col: Tensor, col_age: Tensor) -> Tensor:
-        count = rowptr.diff().unsqueeze(-1).to(x.dtype)
-        ages = gather_reduce(age, rowptr, col_age, "sum")
-        groups = [group.contiguous() for group in x.chunk(1 + len(self.memory), dim=1)]
-        content = [gather_reduce(groups[0], rowptr, col, "mean")]
-        for group, column in zip(groups[1:], self.memory, strict=True):
-            total = gather_reduce(group, rowptr, col, "sum", weight=age[:, column][col_age])
-            content.append(total * (1.0 + ages[:, column : column + 1]).rsqrt())
-        sums = torch.cat([count, ages], dim=-1).log1p()
-        return torch.cat([*content, ages / count.clamp_min(1.0), sums], dim=-1)
+    def edge_ages(
+        self, age: dict[NodeType, Tensor], csr: dict[EdgeType, tuple[Tensor, Tensor, Tensor]]
+    ) -> dict[EdgeType, EdgeAges]:
+        """What does not depend on any weight, so that layers and models that see the same lists can share it."""
+        found = {}
+        for edge_type in self.edge_types:
+            rowptr, _, col_age = csr[edge_type]
+            own = age[edge_type[0]]
+            count = rowptr.diff().unsqueeze(-1).to(own.dtype)
+            total = gather_reduce(own, rowptr, col_age, "sum")
+            sums = torch.cat([total / count.clamp_min(1.0), torch.cat([count, total], dim=-1).log1p()], dim=-1)
+            columns = list(self.memory)
+            weight = own[:, columns].t().contiguous()[:, col_age].unbind(0)
+            found[edge_type] = EdgeAges(tuple(weight), (1.0 + total[:, columns]).rsqrt(), sums)
+        return found
+
+    def _message(self, x: Tensor, rowptr: Tensor, col: Tensor, ages: EdgeAges) -> Tensor:
+        first, *groups = x.chunk(1 + len(self.memory), dim=1)
+        content = [gather_reduce(first, rowptr, col, "mean")]
+        for k, (group, weight) in enumerate(zip(groups, ages.weight, strict=True)):
+            content.append(gather_reduce(group, rowptr, col, "sum", weight=weight) * ages.scale[:, k : k + 1])
+        return torch.cat([*content, ages.sums], dim=-1)
