@@ -45,20 +45,24 @@ def write(target: Target, data: pa.Table, *, key: list[str], if_exists: str, typ
         _write(aside, target, data, key, if_exists, types)
         os.replace(aside, path)
     except OSError as error:
-        raise StorageError(f"{target} could not be written: {error.strerror}.") from error
+        raise StorageError(f"{target} could not be written: {error.strerror}. It is as it was.") from error
     finally:
         for left in (aside, Path(f"{aside}.wal")):
             left.unlink(missing_ok=True)
 
 
 @contextmanager
-def released(source: Source, target: Target) -> Iterator[None]:
+def released(source: Source | None, target: Target) -> Iterator[None]:
     """Lets go of the file of ``source`` for a moment, if ``target`` is a table of it: DuckDB opens no file twice.
 
     The views of the source stay, and work again afterwards.
     """
-    path = Path(source.source)
-    if target.kind != "duckdb" or not (path.is_file() and _path(target).is_file() and path.samefile(_path(target))):
+    path = Path("" if source is None else source.source)
+    if (
+        source is None
+        or target.kind != "duckdb"
+        or not (path.is_file() and _path(target).is_file() and path.samefile(_path(target)))
+    ):
         yield
         return
     source.con.execute("DETACH source").fetchall()

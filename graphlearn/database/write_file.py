@@ -54,9 +54,9 @@ def write(target: Target, data: pa.Table, *, key: list[str], if_exists: str, typ
             con.execute(f"COPY ({rows}) TO {literal(str(made))} ({FORMATS[path.suffix]})").fetchall()
             os.replace(made, path)
     except OSError as error:
-        raise StorageError(f"could not write {path}: {error.strerror or error}.") from error
+        raise StorageError(f"{target} could not be written: {error.strerror or error}. It is as it was.") from error
     except duckdb.Error as error:
-        raise StorageError(f"could not write {path}: {first_line(error)}.") from error
+        raise StorageError(f"{target} could not be written: {first_line(error)}. It is as it was.") from error
     finally:
         con.close()
 
