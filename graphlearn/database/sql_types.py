@@ -37,20 +37,37 @@ def sql_types(
     }
 
 
+def family(dtype: AnyType | str) -> str:
+    """What a type holds, in words; lengths and widths do not matter, the server refuses what does not fit.
+
+    Args:
+        dtype: A type of SQLAlchemy, or MySQL's name of one of its own.
+    """
+    if isinstance(dtype, str):
+        return next((what for names, what in _MYSQL if dtype.lower() in names), dtype)
+    return next((what for kinds, what in _FAMILIES if isinstance(dtype, kinds)), str(dtype).lower())
+
+
 def shape_difference(
-    wanted: Mapping[str, AnyType], key: Sequence[str], found: Mapping[str, AnyType], found_key: Sequence[str]
+    wanted: Mapping[str, str], key: Sequence[str], found: Mapping[str, str], found_key: Sequence[str]
 ) -> str | None:
-    """In words, in what a table that is there differs from the one that would be made; None if in nothing."""
+    """In what a table that is there differs from the one that would be made, in words; None if in nothing.
+
+    Args:
+        wanted: The :func:`family` of each column of the new rows.
+        key: Their primary key.
+        found: The same of the table that is there.
+        found_key: Its primary key.
+    """
     missing = [name for name in wanted if name not in found]
     if missing:
         return f"it has no column '{missing[0]}'"
     more = [name for name in found if name not in wanted]
     if more:
         return f"it has a column '{more[0]}', which the new rows have not"
-    for name, dtype in wanted.items():
-        theirs, ours = _family(found[name]), _family(dtype)
-        if theirs != ours:
-            return f"its column '{name}' holds {theirs}, and the new rows hold {ours}"
+    for name, ours in wanted.items():
+        if found[name] != ours:
+            return f"its column '{name}' holds {found[name]}, and the new rows hold {ours}"
     if set(key) != set(found_key):
         return f"its primary key is ({', '.join(found_key)}), and that of the new rows ({', '.join(key)})"
     return None
@@ -102,14 +119,6 @@ def _is_bytes(dtype: pa.DataType) -> bool:
     return bool(pt.is_binary(dtype) or pt.is_large_binary(dtype))
 
 
-def _family(dtype: AnyType) -> str:
-    """What a type holds; lengths and widths do not matter, the server refuses what does not fit."""
-    for kinds, family in _FAMILIES:
-        if isinstance(dtype, kinds):
-            return family
-    return str(dtype).lower()
-
-
 _FAMILIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (sa.Boolean, "true or false"),
     (sa.Integer, "whole numbers"),
@@ -120,4 +129,13 @@ _FAMILIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (sa.DateTime, "timestamps"),
     (sa.Date, "dates"),
     ((sa.LargeBinary, sa.BINARY, sa.VARBINARY), "bytes"),
+)
+_MYSQL: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"}), "whole numbers"),
+    (frozenset({"float", "double"}), "numbers"),
+    (frozenset({"decimal"}), "decimals"),
+    (frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}), "text"),
+    (frozenset({"datetime", "timestamp"}), "timestamps"),
+    (frozenset({"date"}), "dates"),
+    (frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"}), "bytes"),
 )

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from graphlearn.database.connection import new_connection
 from graphlearn.database.sql import quote, quote_all
-from graphlearn.database.sql_types import shape_difference, sql_types
+from graphlearn.database.sql_types import family, shape_difference, sql_types
 from graphlearn.database.target import Target, qualified
 from graphlearn.database.url import engine, reason, shown
 from graphlearn.errors import SchemaError, StorageError, UsageError
@@ -124,7 +124,10 @@ def _write_mysql(con: Connection, target: Target, table: sa.Table, data: pa.Tabl
         away = f"{name} TO {old_name}, " if there else ""
         con.exec_driver_sql(f"RENAME TABLE {away}{new_name} TO {name}")
     except BaseException:
-        with contextlib.suppress(sa.exc.DBAPIError, StorageError), _connection(target) as again:
+        # On another connection, because this one may be what failed; it holds the table until it is gone.
+        con.invalidate()
+        with contextlib.suppress(StorageError), _connection(target) as again:
+            again.exec_driver_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
             again.execute(sa.schema.DropTable(new, if_exists=True))
         raise
     # From here on the table is whole; what remains of the old one, the next writer clears away.
@@ -197,19 +200,35 @@ def _define(con: Connection, target: Target, data: pa.Table, key: list[str], typ
 
 
 def _check_shape(con: Connection, target: Target, table: sa.Table) -> None:
-    inspector = sa.inspect(con)
-    found = {c["name"]: c["type"] for c in inspector.get_columns(target.table, schema=target.schema)}
-    found_key = inspector.get_pk_constraint(target.table, schema=target.schema)["constrained_columns"]
-    wanted = {str(c.name): c.type for c in table.columns}
-    difference = shape_difference(wanted, [str(c.name) for c in table.primary_key], found, found_key)
-    if difference is None and target.kind in ("mysql", "mariadb"):
-        options = inspector.get_table_options(target.table, schema=target.schema)
-        used = str(options.get(f"{con.dialect.name}_engine", "InnoDB"))
-        difference = None if used == "InnoDB" else f"its engine {used} knows no transactions"
+    wanted = {str(c.name): family(c.type) for c in table.columns}
+    look = _shape_mysql if target.kind in ("mysql", "mariadb") else _shape
+    columns, key, problem = look(con, target)
+    difference = problem or shape_difference(wanted, [str(c.name) for c in table.primary_key], columns, key)
     if difference is not None:
         raise SchemaError(
             f"{target} has another shape: {difference}. Name another table, or add --replace to replace this one."
         )
+
+
+def _shape(con: Connection, target: Target) -> tuple[dict[str, str], list[str], str | None]:
+    inspector = sa.inspect(con)
+    columns = {c["name"]: family(c["type"]) for c in inspector.get_columns(target.table, schema=target.schema)}
+    key = inspector.get_pk_constraint(target.table, schema=target.schema)["constrained_columns"]
+    return columns, key, None
+
+
+def _shape_mysql(con: Connection, target: Target) -> tuple[dict[str, str], list[str], str | None]:
+    """The same from the catalogue: SQLAlchemy parses SHOW CREATE TABLE, and fails at names with a backtick."""
+    named = (target.schema or con.engine.url.database, target.table)
+    where = "table_schema = %s AND table_name = %s"
+    columns = con.exec_driver_sql(
+        f"SELECT column_name, data_type, column_key FROM information_schema.columns WHERE {where} "
+        "ORDER BY ordinal_position",
+        named,
+    ).all()
+    (used,) = con.exec_driver_sql(f"SELECT engine FROM information_schema.tables WHERE {where}", named).one()
+    problem = None if used == "InnoDB" else f"its engine {used} knows no transactions"
+    return {n: family(t) for n, t, _ in columns}, [n for n, _, role in columns if role == "PRI"], problem
 
 
 def _copy_postgresql(con: Connection, target: Target, table: sa.Table, data: pa.Table, *, upsert: bool) -> None:

@@ -104,7 +104,11 @@ def test_a_grown_copy_of_the_source(run, expected, tmp_path, capfd):
             2,
             "UsageError: '--at' must be a time such as 2024-01-31 or 2024-01-31T12:00:00, got 'soon'.",
         ),
-        (["--to", "out.xlsx"], 2, "UsageError: 'out.xlsx' must end in .csv or .parquet, or name a table of a database."),
+        (
+            ["--to", "out.xlsx"],
+            2,
+            "UsageError: 'out.xlsx' must end in .csv or .parquet, or name a table of a database.",
+        ),
         (["--to", "out.csv", "--replace", "--append"], 2, "UsageError: --replace and --append exclude each other"),
         (["--append"], 2, "UsageError: --append is about a TARGET: name one with --to."),
         (["--entity", "c999"], 3, "TaskError: 1 of 1 keys to predict for name no row of 'customers'"),
