@@ -61,7 +61,7 @@ def predict(
             if_exists=if_exists,
         )
     if place is not None:
-        typer.echo(f"wrote  {place}  {len(table):,} predictions of run {loaded.id}", err=True)
+        typer.echo(f"wrote  {place}  {len(table):,} predictions", err=True)
     elif as_json:
         typer.echo(
             table.to_json(orient="records", lines=True, date_format="iso", date_unit="us", double_precision=15),

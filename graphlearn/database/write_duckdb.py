@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,10 +142,7 @@ def _attached(path: Path, target: Target, *, read_only: bool) -> Iterator[duckdb
     except duckdb.Error as error:
         raise StorageError(f"{target} could not be written: {first_line(error)}. It is as it was.") from error
     finally:
-        # What was not committed is gone. Detaching writes the rest from the log into the file.
-        with suppress(duckdb.Error):
-            con.execute("ROLLBACK")
-        con.close()
+        con.close()  # what was not committed is gone
 
 
 def _path(target: Target) -> Path:

@@ -62,7 +62,7 @@ def test_to_a_file(run, shop, expected, tmp_path, capfd, ending):
     assert main(["predict", str(run), str(shop), "--at", AT, "--to", str(file)]) == 0
     out, err = capfd.readouterr()
     assert out == ""
-    assert err == f"wrote  {file}  {len(expected)} predictions of run {load(run).id}\n"
+    assert err == f"wrote  {file}  {len(expected)} predictions\n"
     found = pd.read_parquet(file) if ending == "parquet" else pd.read_csv(file, parse_dates=["seed_time", "scored_at"])
     assert set(found.pop("run")) == {load(run).id}
     assert abs(found.pop("scored_at") - pd.Timestamp.now("UTC").tz_localize(None)).max() < pd.Timedelta("5 min")

@@ -92,7 +92,7 @@ class Place:
             sql = "SELECT column_name, column_type FROM information_schema.columns WHERE table_schema = database() AND "
             with engine(parse_url(self.where)).connect() as con:
                 found = con.exec_driver_sql(sql + "table_name = %s ORDER BY ordinal_position", (target.table,))
-                return {name: kind for name, kind in found}
+                return dict(map(tuple, found))
         with engine(parse_url(self.where)).connect() as con:
             return {c["name"]: str(c["type"]) for c in sa.inspect(con).get_columns(target.table)}
 
