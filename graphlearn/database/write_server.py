@@ -244,7 +244,10 @@ def _copy_postgresql(con: Connection, target: Target, table: sa.Table, data: pa.
     place = "pg_temp.graphlearn_new" if upsert else into
     driver: Any = con.connection.driver_connection
     options = pyarrow.csv.WriteOptions(include_header=False)
-    with driver.cursor() as cursor, cursor.copy(f"COPY {place} ({names}) FROM STDIN (FORMAT csv)") as copy:
+    with (
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {place} ({names}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')") as copy,
+    ):
         for batch in _hexed(data).to_batches(max_chunksize=BATCH_ROWS):
             text = io.BytesIO()
             pyarrow.csv.write_csv(batch, text, options)

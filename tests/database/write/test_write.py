@@ -365,6 +365,41 @@ def test_a_database_that_is_full(tmp_path, scores):
         assert sa.inspect(con).get_table_names() == ["canary"]
 
 
+def test_a_database_in_another_encoding(make_place, scores):
+    place = make_place("postgresql")
+    name = sa.make_url(place.where).database + "_latin"
+    make = f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    admin = engine(parse_url(place.where)).execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as con:
+        con.exec_driver_sql(make)
+        try:
+            url = sa.make_url(place.where).set(database=name)
+            target = parse_target(f"{url}#scores")
+            write_table(target, scores(keys=["é", "x"]), key=KEY)
+            with engine(parse_url(str(url))).connect() as there:
+                assert set(there.exec_driver_sql("SELECT pkey FROM scores").scalars()) == {"é", "x"}
+            with pytest.raises(StorageError, match="no equivalent in encoding"):
+                write_table(target, scores(keys=["😀"]), key=KEY, if_exists="replace")
+        finally:
+            con.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_table_that_others_hold(make_place, scores, monkeypatch):
+    monkeypatch.setattr("graphlearn.database.write_server.LOCK_SECONDS", 1)
+    for place, says in (
+        (make_place("postgresql"), "due to lock timeout"),
+        (make_place("mariadb"), "Lock wait timeout"),
+    ):
+        target = place.new()
+        write_table(target, scores(), key=KEY)
+        before = place.read(target)
+        with engine(parse_url(place.where)).connect() as reader:
+            reader.exec_driver_sql(f"SELECT * FROM {target.table}").all()
+            with pytest.raises(StorageError, match=f"could not be written: .*{says}.* It is as it was"):
+                write_table(target, scores(run="2"), key=KEY, if_exists="replace")
+        assert place.read(target) == before
+
+
 def test_a_duckdb_file_that_is_open_here(tmp_path, scores):
     place = f"{tmp_path}/x.duckdb"
     write_table(parse_target(f"{place}#t"), scores(), key=KEY)
