@@ -45,7 +45,7 @@ def write(target: Target, data: pa.Table, *, key: list[str], if_exists: str, typ
         _write(aside, target, data, key, if_exists, types)
         os.replace(aside, path)
     except OSError as error:
-        raise StorageError(f"{target} could not be written: {error.strerror}. It is as it was.") from error
+        raise StorageError(f"{target} could not be written: {error.strerror}.") from error
     finally:
         for left in (aside, Path(f"{aside}.wal")):
             left.unlink(missing_ok=True)

@@ -64,6 +64,8 @@ def write(target: Target, data: pa.Table, *, key: list[str], if_exists: str, typ
     try:
         _write(replace(target, url=target.url.set(database=str(aside))), data, key, if_exists, types)
         os.replace(aside, path)
+    except OSError as error:
+        raise StorageError(f"{target} could not be written: {error.strerror}.") from error
     finally:
         aside.unlink(missing_ok=True)
 

@@ -51,13 +51,20 @@ def export_relbench(db: Database, folder: str | Path, tasks: Iterable[Task] = ()
         force: Replace a RelBench folder that is there.
 
     Raises:
-        UsageError: If the folder exists, is the source, or nothing says when validation and test begin.
+        UsageError: If the folder exists or is the source, nothing says when validation and test begin, or a name cannot
+            be that of a file.
         SchemaError: If the primary key of a table has NULL or repeated values.
         StorageError: If it cannot be written.
     """
     target, tasks = Path(folder).expanduser(), list(tasks)
     _check_folder(db, target, force)
     schema = _dated(db.schema, tasks)
+    for kind, names in (("table", schema.tables), ("task", [task.name for task in tasks])):
+        for name in names:
+            if Path(name).name != name or "\0" in name:
+                raise UsageError(
+                    f"the {kind} {name!r} cannot be exported: its name is to be that of a file. Rename it."
+                )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
@@ -141,15 +148,20 @@ def _in_order(db: Database, table: Table) -> bool:
 
 def _write(db: Database, table: Table, numbers: dict[str, _Numbers], folder: Path) -> Table:
     """Writes one table and returns what the manifest is to say of it."""
-    types, expressions, joins = db.columns(table.name), {}, []
-    for name, dtype in types.items():
-        cell = f"t.{quote(name)}"
-        expressions[name] = f"CAST({cell} AS VARCHAR)" if dtype in _AS_TEXT else cell
-    if table.time_col is not None and types[table.time_col] != "TIMESTAMP":
-        expressions[table.time_col] = f"make_timestamp({time_us(f't.{quote(table.time_col)}', types[table.time_col])})"
-    columns = {c.name: c for c in table.columns}
+    types, columns = db.columns(table.name), {c.name: c for c in table.columns}
+    expressions: dict[str, str] = {}
+    joins: list[str] = []
     fkeys: list[ForeignKey] = []
-    for i, fkey in enumerate(table.fkeys):
+    for name, dtype in types.items():
+        expressions[name], kind = f"t.{quote(name)}", dtype
+        if name == table.time_col:
+            expressions[name], kind = f"make_timestamp({time_us(expressions[name], dtype)})", "TIMESTAMP"
+        elif dtype in _AS_TEXT:
+            expressions[name], kind = f"CAST({expressions[name]} AS VARCHAR)", "VARCHAR"
+        if name in columns:
+            columns[name] = replace(columns[name], dtype=kind)
+    # The manifest holds one foreign key for a column: the last.
+    for i, fkey in enumerate({key.columns: key for key in table.fkeys}.values()):
         known = numbers.get(fkey.table) if len(fkey.columns) == 1 else None
         if known is None:
             fkeys.append(fkey)
@@ -168,7 +180,7 @@ def _write(db: Database, table: Table, numbers: dict[str, _Numbers], folder: Pat
         kept = _free(f"{key}_source", {**types, **expressions})
         joins.append(f"JOIN {numbers[table.name].name} AS k ON t.{quote(key)} = k.key")
         expressions |= {key: "k.number", kept: expressions[key]}
-        columns |= {key: Column(key, "BIGINT"), kept: Column(kept, types[key])}
+        columns |= {kept: replace(columns.get(key, Column(key)), name=kept), key: Column(key, "BIGINT")}
     if len(table.pkey) == 1:
         order = f" ORDER BY {expressions[table.pkey[0]]}"
     listed = ", ".join(f"{expression} AS {quote(name)}" for name, expression in expressions.items())

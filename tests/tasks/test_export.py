@@ -140,6 +140,15 @@ def test_what_is_refused(shop: Database, shop_task: Task, rel_f1: Path, tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "out"]
 
 
+@pytest.mark.parametrize("name", ["../../up", "a/b", "/etc/x", ".."])
+def test_a_name_that_is_a_path_writes_nowhere(tmp_path: Path, name: str):
+    schema = Schema("s", {name: Table(name)}, "2021-01-01", "2021-02-01")
+    db = connect({name: pd.DataFrame({"x": [1.5]})}, schema=schema)
+    with pytest.raises(UsageError, match=f"the table '{name}' cannot be exported: its name is to be that of a file"):
+        export_relbench(db, tmp_path / "a" / "b" / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("keys", "says"), [([1, 1, 2], "1 repeated"), ([1, None, None], "2 NULL")])
 def test_keys_that_are_none(tmp_path: Path, keys, says):
     schema = Schema("s", {"t": Table("t", pkey=("id",))}, "2021-01-01", "2021-02-01")
