@@ -158,7 +158,8 @@ def _connection(target: Target) -> Iterator[Connection]:
 
 def _why(error: Exception) -> str:
     said: Any = getattr(error, "orig", None) or error
-    code = getattr(said, "sqlstate", None) or (said.args[0] if said.args else None)
+    # PyMySQL has an SQLSTATE too, but one for many things.
+    code = said.args[0] if said.args and isinstance(said.args[0], int) else getattr(said, "sqlstate", None)
     text = reason(error)
     if code in _NO_RIGHT:
         return f"this user has no right to do it ({text}). Ask for the right, or name another place."

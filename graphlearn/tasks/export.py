@@ -61,7 +61,7 @@ def export_relbench(db: Database, folder: str | Path, tasks: Iterable[Task] = ()
     schema = _dated(db.schema, tasks)
     for kind, names in (("table", schema.tables), ("task", [task.name for task in tasks])):
         for name in names:
-            if Path(name).name != name or "\0" in name:
+            if Path(name).name != name or name == ".." or "\0" in name:
                 raise UsageError(
                     f"the {kind} {name!r} cannot be exported: its name is to be that of a file. Rename it."
                 )
