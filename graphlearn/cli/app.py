@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train a model on a source and a task, and write a run folder.",
     "evaluate": "Print the metrics of a run, with intervals, next to the baselines.",
     "predict": "Print or save the predictions of a run for a source at a time.",
+    "export": "Write a source and its tasks as a RelBench 3 folder.",
     "submit": "Write RelBench leaderboard files from runs, and check them.",
     "demo": "Run the whole path on a generated shop: inspect, train, evaluate, predict.",
 }

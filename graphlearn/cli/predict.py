@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from graphlearn.cli.label import check_out, write_table
 from graphlearn.errors import UsageError
 from graphlearn.predict import load
+from graphlearn.predict.write import check_place
 from graphlearn.schema import connect
 from graphlearn.tasks.times import time_us
 from graphlearn.training.progress import ProgressBar
@@ -30,26 +30,38 @@ def predict(
         Path | None, typer.Option(metavar="FILE", help="A file with one primary key a line to predict for.")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file instead of printing.")
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Write there instead of printing: a .csv or .parquet file, file.duckdb#table, or "
+            "postgresql://, mysql://, mariadb:// or sqlite:// …#table.",
+        ),
     ] = None,
+    replace: Annotated[bool, typer.Option("--replace", "--force", help="Replace TARGET if it is there.")] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add to TARGET if it is there; rows of the same key are replaced.")
+    ] = False,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each row.")] = False,
 ) -> None:
     """Print or save the predictions of a run for a source at a time."""
-    if to is not None:
-        check_out(to, force, option="--to")
+    if_exists = write_mode(to, replace, append)
+    place = None if to is None else check_place(to, if_exists)
     time = None if at is None else time_us(at, "--at")
     keys = [*(entity or []), *([] if entities is None else read_keys(entities))]
     loaded = load(run, device=device)
     db = None if source is None else connect(source, schema=loaded.schema)
     with ProgressBar(100, shown=to is not None) as bar:
         table = loaded.predict(
-            db, at=time, entities=keys or None, progress=lambda done, rows: bar.show(100 * done // rows, "predict")
+            db,
+            at=time,
+            entities=keys or None,
+            progress=lambda done, rows: bar.show(100 * done // rows, "predict"),
+            to=to,
+            if_exists=if_exists,
         )
-    if to is not None:
-        write_table(table, to)
-        typer.echo(f"wrote  {to}  {len(table):,} predictions", err=True)
+    if place is not None:
+        typer.echo(f"wrote  {place}  {len(table):,} predictions", err=True)
     elif as_json:
         typer.echo(
             table.to_json(orient="records", lines=True, date_format="iso", date_unit="us", double_precision=15),
@@ -57,6 +69,15 @@ def predict(
         )
     else:
         typer.echo(table.to_csv(index=False), nl=False)
+
+
+def write_mode(to: str | None, replace: bool, append: bool) -> str:
+    """What to do if the target is there, in the words of :meth:`Run.predict`."""
+    if replace and append:
+        raise UsageError("--replace and --append exclude each other: give one of them.")
+    if to is None and (replace or append):
+        raise UsageError(f"--{'replace' if replace else 'append'} is about a TARGET: name one with --to.")
+    return "replace" if replace else "append" if append else "fail"
 
 
 def read_keys(file: Path) -> list[str]:

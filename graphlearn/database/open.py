@@ -13,6 +13,7 @@ from graphlearn.database.files import is_data_file, open_file, open_folder, open
 from graphlearn.database.frames import open_frames
 from graphlearn.database.hub import open_hub
 from graphlearn.database.source import Source
+from graphlearn.database.url import redact
 from graphlearn.errors import SourceError, first_three
 
 if TYPE_CHECKING:
@@ -52,13 +53,6 @@ def open_source(
     except BaseException:
         con.close()
         raise
-
-
-def redact(source: str) -> str:
-    """``source`` without the password of a URL, for messages and run folders."""
-    # To the last '@': a password that should have been percent-encoded may hold one itself.
-    hidden = re.sub(r"(://[^/@:\s]*):\S*@", r"\1:***@", source)
-    return re.sub(r"(?i)([?&;\s](?:password|passwd|pwd|token|sslpassword)=)[^&;\s]*", r"\1***", hidden)
 
 
 def kind_of_path(path: Path) -> str | None:

@@ -21,13 +21,14 @@ from graphlearn.graph.text import TextEncoder
 from graphlearn.models import Ensemble, ModelConfig, RelationalModel
 from graphlearn.models.rdl import EncoderFactory
 from graphlearn.predict.evaluate import Scored, compare
+from graphlearn.predict.write import check_place, write_predictions
 from graphlearn.schema import Database, Schema, connect
 from graphlearn.schema.manifest import manifest_dict, schema_from_dict
 from graphlearn.tasks import Task
 from graphlearn.tasks.labels import SPLITS
 from graphlearn.tasks.task import REGIMES
 from graphlearn.tasks.times import TimeLike, time_us
-from graphlearn.training.checkpoint import load_run
+from graphlearn.training.checkpoint import load_run, run_id
 from graphlearn.training.device import check_device
 from graphlearn.training.scoring import predict_seeds
 from graphlearn.training.seeds import Seeds, make_seeds, split_seeds
@@ -53,6 +54,7 @@ class Run:
         regime: ``frozen`` or ``rolling``, as trained.
         model: The model, with the weights of the best epoch.
         device: Where it computes.
+        id: 12 hexadecimal digits of weights, settings and task: two runs that predict the same have the same.
 
     Raises:
         RunError: If the folder is not a run, is incomplete, was written by another version, or needs an encoder.
@@ -89,6 +91,7 @@ class Run:
         except (GraphLearnError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise RunError(f"{self.folder} is not a whole run: {reason} Train again, or restore it.") from error
+        self.id = run_id(self.folder, self.meta)
         self.model.to(device).eval()
 
     def __repr__(self) -> str:
@@ -131,6 +134,8 @@ class Run:
         at: TimeLike | None = None,
         entities: Iterable[object] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        to: str | Path | None = None,
+        if_exists: str = "fail",
     ) -> pd.DataFrame:
         """Predictions at a time, keyed by (pkey, seed_time) and sorted by them.
 
@@ -141,6 +146,8 @@ class Run:
             entities: Primary keys to predict for; by default every row of the entity table that exists at ``at``. One
                 whose row is newer than ``at`` gets a prediction too, as of an entity about which nothing is known.
             progress: Called with (rows done, rows in all).
+            to: Where to write them, too: see :func:`graphlearn.predict.write.write_predictions`.
+            if_exists: What to do if ``to`` exists: ``fail``, ``replace`` or ``append``.
 
         Returns:
             pkey, seed_time and prediction: a probability, a number, or the likeliest class; for several classes also
@@ -150,12 +157,16 @@ class Run:
             UsageError: If ``at`` or a key means nothing, or the database is not at hand.
             UnknownNameError: If the database lacks a table or column that the run reads.
             TaskError: If ``entities`` names a row that does not exist.
+            StorageError: If they cannot be written; then ``to`` is as it was.
         """
         completes = self.task.kind == "autocomplete"
         if completes and at is not None:
             raise UsageError(f"task '{self.task.name}' completes a column at each row's own time: leave 'at' out.")
         time = None if at is None else time_us(at, "at")
-        graph = self.graph(self._database(db))
+        db = self._database(db)
+        if to is not None:
+            check_place(to, if_exists, db)
+        graph = self.graph(db)
         store = graph[self.task.entity_table]
         if time is None and not completes:
             time = newest_time(graph)
@@ -171,7 +182,10 @@ class Run:
             )
         predicted = predict_seeds(self.model, graph.to(self.device), seeds, progress=progress)
         table = self._table(keys, seeds.seed_time, predicted)
-        return table.sort_values(["seed_time", "pkey"], kind="stable", ignore_index=True)
+        table = table.sort_values(["seed_time", "pkey"], kind="stable", ignore_index=True)
+        if to is not None:
+            write_predictions(table, self, to, if_exists=if_exists, db=db)
+        return table
 
     def graph(self, db: Database) -> HeteroData:
         """The graph of ``db`` as this run reads it: its schema, its statistics, its hidden columns."""
