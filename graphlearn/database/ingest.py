@@ -1,0 +1,109 @@
+"""From a server's Arrow batches to a table of the local file."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from graphlearn.database.connection import first_line
+from graphlearn.database.local import table_name
+from graphlearn.database.progress import IngestBar
+from graphlearn.database.reader import Reader
+from graphlearn.database.reflect import ServerTable
+from graphlearn.database.sql import is_time, literal, quote
+from graphlearn.errors import GraphLearnError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+INCOMING = "__incoming"
+
+
+def copy_table(
+    con: duckdb.DuckDBPyConnection, reader: Reader, table: ServerTable, bar: IngestBar, *, name: str | None = None
+) -> None:
+    """Makes ``table`` a table of the local file, or replaces it.
+
+    Args:
+        con: The connection that the local file is attached to.
+        reader: Where it is read from.
+        table: The table.
+        bar: What is told how far it is.
+        name: What it is called in the file; by default its own name.
+    """
+    _write(con, reader, table, bar, f"CREATE OR REPLACE TABLE {table_name(name or table.name)} AS", "")
+
+
+def append_new(
+    con: duckdb.DuckDBPyConnection, reader: Reader, table: ServerTable, time_col: str, bar: IngestBar
+) -> int | None:
+    """Adds the rows that ``time_col`` says are new, and gives their number; None: the whole table has to be read.
+
+    Rows of the newest time, and rows without a time, are read again: some may be new. If the table then has not
+    as many rows as the server's, some were removed, or came late.
+    """
+    name = table_name(table.name)
+    kind = con.execute(f"SELECT typeof({quote(time_col)}), max({quote(time_col)}) FROM {name} GROUP BY 1").fetchall()
+    newest = next((value for _, value in kind if isinstance(value, dt.date)), None)
+    if newest is None or not all(is_time(dtype) for dtype, _ in kind):
+        return None
+    if isinstance(newest, dt.datetime) and newest.tzinfo is not None:
+        newest = newest.astimezone(dt.UTC).replace(tzinfo=None)
+    text = newest.isoformat(sep=" ") if isinstance(newest, dt.datetime) else newest.isoformat()
+    column, value = reader.quote(time_col), literal(text)
+    ((before,),) = con.execute(f"SELECT count(*) FROM {name}").fetchall()
+    con.execute(f"DELETE FROM {name} WHERE {quote(time_col)} >= {value} OR {quote(time_col)} IS NULL").fetchall()
+    _write(con, reader, table, bar, f"INSERT INTO {name}", f"{column} >= {value} OR {column} IS NULL")
+    ((after,),) = con.execute(f"SELECT count(*) FROM {name}").fetchall()
+    return int(after) - int(before) if after == reader.count(table) else None
+
+
+def _write(
+    con: duckdb.DuckDBPyConnection, reader: Reader, table: ServerTable, bar: IngestBar, into: str, where: str
+) -> None:
+    import duckdb
+    import pyarrow as pa
+
+    failures: list[Exception] = []
+
+    def watched() -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in reader.batches(table, where):
+                bar.show(table.name, batch.num_rows, batch.nbytes)
+                yield batch
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    batches = watched()
+    columns = ", ".join(
+        f"{_cast(f'c{i}', column.reading.dtype, reader.strict)} AS {quote(column.name)}"
+        for i, column in enumerate(table.columns)
+    )
+    try:
+        first = next(batches)
+        stream = pa.RecordBatchReader.from_batches(first.schema, _again(first, batches))
+        con.register(INCOMING, stream)
+        try:
+            con.execute(f"{into} SELECT {columns} FROM {INCOMING}").fetchall()
+        finally:
+            con.unregister(INCOMING)
+    except duckdb.OutOfMemoryException as error:
+        raise GraphLearnError(
+            f"DuckDB has not enough memory to copy '{table.name}' of {reader.place}: {first_line(error)}. Give "
+            "connect() a larger memory_limit, or fewer threads."
+        ) from error
+    except Exception as error:
+        # DuckDB tells of a failure of the stream in words of its own; the cause is the one that was seen here.
+        raise failures[0] if failures else error from error
+
+
+def _again(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from others
+
+
+def _cast(column: str, dtype: str, strict: bool) -> str:
+    return f"{'CAST' if strict else 'TRY_CAST'}({column} AS {dtype})" if dtype else column
