@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from graphlearn.cli.label import check_out, write_table
+from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.errors import UsageError
 from graphlearn.predict import load
-from graphlearn.schema import connect
 from graphlearn.tasks.times import time_us
 from graphlearn.training.progress import ProgressBar
 
@@ -34,6 +34,9 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each row.")] = False,
 ) -> None:
     """Print or save the predictions of a run for a source at a time."""
@@ -42,7 +45,11 @@ def predict(
     time = None if at is None else time_us(at, "--at")
     keys = [*(entity or []), *([] if entities is None else read_keys(entities))]
     loaded = load(run, device=device)
-    db = None if source is None else connect(source, schema=loaded.schema)
+    db = (
+        None
+        if source is None
+        else open_database(source, schema=loaded.schema, tables=tables, exclude=exclude, cache=cache)
+    )
     with ProgressBar(100, shown=to is not None) as bar:
         table = loaded.predict(
             db, at=time, entities=keys or None, progress=lambda done, rows: bar.show(100 * done // rows, "predict")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +25,8 @@ VERSION = 1
 class LocalFile:
     """The file, attached as ``source``: for writing until :meth:`finish`, read-only from then on.
 
-    A new file is made aside and renamed by :meth:`finish`; one that was there is changed in one transaction. So a cache
-    is whole, as before or absent, whatever happens.
+    It is made aside, from a copy of the cache if there is one, and :meth:`finish` renames it. So a cache is whole, as
+    before or absent, whatever happens.
 
     Args:
         con: The connection that will read it.
@@ -40,23 +43,25 @@ class LocalFile:
         self.cache = cache
         self.is_update = cache is not None and cache.exists()
         self._origin = json.dumps(origin, sort_keys=True)
-        self._aside: tempfile.TemporaryDirectory[str] | None = None
+        self._times: dict[str, str] = {}
+        self._meta: dict[str, str] = {}
         try:
-            if not self.is_update:
-                # In the folder of the cache, from where it can be renamed.
-                where = None if cache is None else str(cache.parent)
-                self._aside = tempfile.TemporaryDirectory(prefix=".graphlearn-", dir=where, ignore_cleanup_errors=True)
+            # In the folder of the cache, from where it can be renamed.
+            self._aside = Path(tempfile.mkdtemp(prefix=".graphlearn-", dir=cache.parent if cache else None))
+            # Also removed with a source that nobody closes.
+            self._remove = weakref.finalize(self, shutil.rmtree, self._aside, ignore_errors=True)
+            self.path = self._aside / "source.duckdb"
+            if self.is_update:
+                shutil.copyfile(str(cache), self.path)
         except OSError as error:
             raise StorageError(f"the cache {cache} cannot be written: {error.strerror}.") from error
-        self.path = Path(self._aside.name) / "source.duckdb" if self._aside is not None else Path(str(cache))
-        self._attach(read_only=False)
-        if self.is_update:
-            try:
+        try:
+            self._attach(read_only=False)
+            if self.is_update:
                 self._check_origin(origin)
-            except BaseException:
-                con.execute("DETACH source").fetchall()
-                raise
-        self._run("BEGIN TRANSACTION")
+        except BaseException:
+            self.give_up()
+            raise
 
     def finish(self, tables: Mapping[str, object]) -> None:
         """Makes everything written so far last, with a note of how each table was read."""
@@ -70,34 +75,28 @@ class LocalFile:
         }
         for key, value in rows.items():
             self._run(f"INSERT INTO {META} VALUES ({literal(key)}, {literal(value)})")
-        self._run("COMMIT")
         self._run("CHECKPOINT source")
         self._run("DETACH source")
-        if self.cache is not None and self._aside is not None:
+        if self.cache is not None:
             try:
                 os.replace(self.path, self.cache)
             except OSError as error:
                 raise StorageError(f"the cache {self.cache} cannot be written: {error.strerror}.") from error
             self.path = self.cache
-            self._aside.cleanup()
-            self._aside = None
+            self._remove()
         self._attach(read_only=True)
 
     def give_up(self) -> None:
         """Forgets everything written since the file was opened."""
         import duckdb
 
-        for statement in ("ROLLBACK", "DETACH source"):
-            try:
-                self.con.execute(statement).fetchall()
-            except duckdb.Error:
-                continue
+        with contextlib.suppress(duckdb.Error):
+            self._run("DETACH source")
         self.close()
 
     def close(self) -> None:
         """Removes the file if it is not kept; the connection must be closed, or let go of it."""
-        if self._aside is not None:
-            self._aside.cleanup()
+        self._remove()
 
     def note_times(self, times: Mapping[str, str]) -> None:
         """Keeps the time column of each table: the next update reads only rows that it says are new."""
@@ -136,14 +135,14 @@ class LocalFile:
         try:
             self._run(f"ATTACH {literal(str(self.path))} AS source{' (READ_ONLY)' if read_only else ''}")
         except duckdb.Error as error:
-            raise SourceError(why_not(self.path, error)) from error
-        self._meta: dict[str, str] = {}
+            raise SourceError(why_not(self.cache or self.path, error)) from error
+        self._meta = {}
         if self.is_update or read_only:
             try:
                 self._meta = dict(self.con.execute(f"SELECT key, value FROM {META}").fetchall())
             except duckdb.CatalogException:
                 self._meta = {}
-        self._times: dict[str, str] = json.loads(self._meta.get("times", "{}"))
+        self._times = json.loads(self._meta.get("times", "{}"))
 
     def _check_origin(self, origin: Mapping[str, object]) -> None:
         if self._meta.get("version") != str(VERSION):

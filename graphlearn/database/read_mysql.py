@@ -3,7 +3,7 @@
 connectorx opens a connection for each table and cannot share a snapshot. So one connection of PyMySQL holds the
 snapshot, and keeps the tables from being altered. A table that connectorx has read is as in the snapshot if nothing was
 committed to it between the two moments, which InnoDB tells (``update_time``). Where something was, or where that is not
-known (views, other engines), the rows are read over the connection of the snapshot itself: many times slower, but right.
+known (views, other engines), the rows come over the connection of the snapshot itself: many times slower, but right.
 """
 
 from __future__ import annotations

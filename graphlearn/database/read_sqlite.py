@@ -53,7 +53,7 @@ class SqliteReader(Reader):
     def count(self, table: ServerTable) -> int:
         with self.adbc.cursor() as cursor:
             cursor.execute(f"SELECT count(*) FROM {self.qualified(table)}")
-            return int(cursor.fetchone()[0])
+            return int(cursor.fetchall()[0][0])
 
     def batches(self, table: ServerTable, where: str = "") -> Iterator[pa.RecordBatch]:
         import adbc_driver_sqlite

@@ -138,7 +138,8 @@ class RowReader(Reader):
     """Any database that SQLAlchemy knows, row by row, in a transaction as strict as it offers."""
 
     def _begin(self, con: Connection) -> Connection:
-        offered = con.dialect.get_isolation_level_values(con.connection.dbapi_connection)
+        driver = con.connection.dbapi_connection
+        offered = con.dialect.get_isolation_level_values(driver) if driver is not None else ()
         levels = [level for level in ("SNAPSHOT", "REPEATABLE READ", "SERIALIZABLE") if level in offered]
         return con.execution_options(isolation_level=levels[0]) if levels else con
 

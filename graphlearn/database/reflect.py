@@ -33,7 +33,7 @@ class Options:
         tables: Globs; a table is read if one matches its name, or its name with the schema. None: all tables.
         exclude: Globs of tables, and of columns as ``table.column``, that are not read.
         cache: The DuckDB file to keep.
-        needed: Tables without which nothing can be done, because a schema names them.
+        needed: The tables that a schema names; without ``tables``, no others are read.
     """
 
     tables: tuple[str, ...] | None = None
@@ -128,12 +128,11 @@ class _Found:
         self.comments: dict[Key, Any] = {}
         self.views: set[Key] = set()
         for schema in schemas:
-            every = {"schema": schema, "kind": ObjectKind.ANY}
-            self.columns |= inspector.get_multi_columns(**every)
+            self.columns |= inspector.get_multi_columns(schema=schema, kind=ObjectKind.ANY)
             self.pkeys |= inspector.get_multi_pk_constraint(schema=schema)
             self.fkeys |= inspector.get_multi_foreign_keys(schema=schema)
             if inspector.dialect.supports_comments:
-                self.comments |= inspector.get_multi_table_comment(**every)
+                self.comments |= inspector.get_multi_table_comment(schema=schema, kind=ObjectKind.ANY)
             self.views |= {(schema, view) for view in inspector.get_view_names(schema=schema)}
 
 
@@ -168,12 +167,11 @@ def _choose(names: Mapping[Key, str], options: Options, place: str) -> dict[Key,
     for glob in options.tables or ():
         if not any(_matches(key, name, glob) for key, name in names.items()):
             raise unknown_name(f"table of {place}", glob, names.values())
-    return {
-        key: name
-        for key, name in names.items()
-        if (options.tables is None or any(_matches(key, name, glob) for glob in options.tables))
-        and not any(_matches(key, name, glob) for glob in options.exclude)
-    }
+    if options.tables is not None:
+        chosen = [key for key, name in names.items() if any(_matches(key, name, glob) for glob in options.tables)]
+    else:
+        chosen = [key for key, name in names.items() if not options.needed or name in options.needed]
+    return {key: names[key] for key in chosen if not any(_matches(key, names[key], glob) for glob in options.exclude)}
 
 
 def _matches(key: Key, name: str, glob: str) -> bool:

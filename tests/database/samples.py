@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +23,10 @@ def load(folder: Path, url: str) -> None:
     metadata = sa.MetaData()
     for name, spec in keys.items():
         in_keys = {*spec["primary_key"], *(c for key in spec["foreign_keys"] for c in columns_of(key, "columns"))}
-        columns = [sa.Column(field.name, _type(field, field.name in in_keys)) for field in tables[name].schema]
+        columns = [
+            sa.Column(field.name, _type(_typed(tables, keys, name, field), field.name in in_keys))
+            for field in tables[name].schema
+        ]
         sa.Table(name, metadata, *columns, sa.PrimaryKeyConstraint(*spec["primary_key"]))
     with engine(parse_url(url)).begin() as con:
         metadata.create_all(con)
@@ -44,6 +48,17 @@ def load(folder: Path, url: str) -> None:
 def columns_of(key: dict[str, str | list[str]], what: str) -> list[str]:
     found = key[what]
     return [found] if isinstance(found, str) else found
+
+
+def _typed(tables: dict[str, pa.Table], keys: dict[str, Any], name: str, field: pa.Field) -> pa.Field:
+    """``field``, of the type of the key that it names, or text, if all of its values are NULL."""
+    if not pa.types.is_null(field.type):
+        return field
+    for key in keys[name]["foreign_keys"]:
+        if columns_of(key, "columns") == [field.name]:
+            target = tables[key["table"]].schema.field(columns_of(key, "references")[0])
+            return _typed(tables, keys, key["table"], target).with_name(field.name)
+    return field.with_type(pa.string())
 
 
 def _type(field: pa.Field, is_key: bool) -> sa.types.TypeEngine:

@@ -4,7 +4,82 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
+from conftest import SERVERS
+from samples import NAMES, columns_of
 
 import graphlearn as gl
-from tests.database.samples import NAMES, columns_of, load
+
+LABELS = {
+    "chinook": ("Customer", "CustomerId", "Invoice", "InvoiceDate"),
+    "northwind": ("Customers", "CustomerID", "Orders", "OrderDate"),
+    "sakila": ("customer", "customer_id", "rental", "rental_date"),
+}
+"""Entity, its key, the events that are counted, and their time."""
+
+
+@pytest.mark.filterwarnings("ignore:.*is left out: its type BLOB", "ignore:.*not all values of .staff.active. are of its type")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_gives_what_the_files_give(sample_url, data_dir, server, name):
+    folder = data_dir / "sql" / name
+    db, files = gl.connect(sample_url(server, name)), gl.connect(folder)
+    declared = json.loads((folder / "keys.json").read_text())
+    assert set(db.tables) == set(files.tables) == set(declared)
+    for table, spec in declared.items():
+        assert db.num_rows(table) == files.num_rows(table) == spec["rows"]
+        assert db.schema[table].pkey == tuple(spec["primary_key"])
+        assert db.schema[table].pkey_confidence == 1
+        keys = {(tuple(columns_of(key, "columns")), key["table"]) for key in spec["foreign_keys"]}
+        assert {(key.columns, key.table) for key in db.schema[table].fkeys if key.confidence == 1} == keys
+        assert values(db, table) == values(files, table)
+    assert labels(db, name) == labels(files, name)
+
+
+def values(db, table):
+    """Every value as text, whatever its type: servers write the same numbers and times in types of their own."""
+    return sorted(map(repr, db.rows(f'SELECT {", ".join(map(plain, sorted_columns(db, table)))} FROM "{table}"')))
+
+
+def sorted_columns(db, table):
+    return sorted((column, kind) for column, kind in db.own_columns(table).items())
+
+
+def plain(column):
+    name, kind = f'"{column[0]}"', column[1]
+    if kind.startswith(("DECIMAL", "DOUBLE", "BIGINT", "INTEGER", "TINYINT", "SMALLINT", "BOOLEAN", "FLOAT")):
+        return f"CAST({name} AS DOUBLE)"
+    return f"epoch_us(CAST({name} AS TIMESTAMP))" if kind.startswith(("TIMESTAMP", "DATE")) else f"{name}"
+
+
+def labels(db, name):
+    """How many entities have an event within 30 days, for each of the anchors of a task."""
+    entity, key, events, time = LABELS[name]
+    last = db.rows(f'SELECT max("{time}") FROM "{events}"')[0][0]
+    anchors = [pd.Timestamp(last) - pd.Timedelta(days=30 * i) for i in range(1, 7)]
+    frame = pd.concat(
+        pd.DataFrame(
+            db.rows(
+                f'SELECT e."{key}", EXISTS (SELECT 1 FROM "{events}" v WHERE v."{key}" = e."{key}" AND v."{time}" > $1 '
+                f'AND v."{time}" <= $1 + INTERVAL 30 DAYS) FROM "{entity}" e',
+                [anchor.to_pydatetime()],
+            ),
+            columns=["key", "label"],
+        ).assign(time=anchor)
+        for anchor in anchors
+    )
+    task = gl.Task.from_labels(
+        db,
+        frame,
+        entity_table=entity,
+        entity_col="key",
+        time_col="time",
+        target_col="label",
+        timedelta="30 days",
+        val_timestamp=str(anchors[2]),
+        test_timestamp=str(anchors[0]),
+    )
+    found = {split: task.labels(split)["label"].agg(["count", "sum"]).tolist() for split in ("train", "val", "test")}
+    assert all(count > 0 for count, _ in found.values())
+    return found
