@@ -69,7 +69,7 @@ def hide_passwords(text: str) -> str:
     return text
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
     """A warning of ours as one line; those of libraries, which name the line of code, are for developers."""
     if category is UserWarning:
         print(f"warning  {hide_passwords(str(message))}", file=sys.stderr)

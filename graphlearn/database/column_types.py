@@ -63,7 +63,7 @@ def _postgresql(kind: Any, is_key: bool) -> Reading | None:
         if kind.varying or (kind.length or 1) > 63:
             return Reading("{}::text")
         return Reading("({} = B'1')" if (kind.length or 1) == 1 else "{}::bigint")
-    if isinstance(kind, sa.Interval):
+    if isinstance(kind, sa.Interval | pg.INTERVAL):
         return Reading("extract(epoch FROM {})::float8")
     if isinstance(kind, sa.DateTime | sa.Date):
         # Neither Arrow nor a time in microseconds has an infinity.
@@ -96,9 +96,13 @@ def _mysql(kind: Any, is_key: bool) -> Reading | None:
         one = kind.length in (None, 1)
         return Reading("CAST({} AS UNSIGNED)", "BOOLEAN" if one else "UBIGINT", pa.uint64())
     if isinstance(kind, sa.Integer | mysql.YEAR):
-        return Reading(arrow=pa.uint64() if getattr(kind, "unsigned", False) else pa.int64())
+        name = {mysql.TINYINT: "TINYINT", sa.SmallInteger: "SMALLINT", mysql.YEAR: "SMALLINT", sa.BigInteger: "BIGINT"}
+        dtype = next((dtype for base, dtype in name.items() if isinstance(kind, base)), "INTEGER")
+        if getattr(kind, "unsigned", False):
+            return Reading(dtype=f"U{dtype}", arrow=pa.uint64())
+        return Reading(dtype=dtype, arrow=pa.int64())
     if isinstance(kind, sa.Float):
-        return Reading(arrow=pa.float64())
+        return Reading(dtype="FLOAT" if isinstance(kind, mysql.FLOAT) else "DOUBLE", arrow=pa.float64())
     if isinstance(kind, sa.Numeric):
         digits, scale = kind.precision or 10, kind.scale or 0
         # connectorx has decimals of 28 digits before the point and 10 after it.
@@ -114,7 +118,7 @@ def _mysql(kind: Any, is_key: bool) -> Reading | None:
         return Reading("CAST({} AS CHAR)", "UUID", pa.string())
     if isinstance(kind, sa.LargeBinary | sa.BINARY | sa.VARBINARY):
         return None
-    if isinstance(kind, sa.JSON | sa.String) or type(kind).__name__ in ("INET4", "INET6"):
+    if isinstance(kind, sa.JSON | sa.String):
         return Reading("{}" if isinstance(kind, sa.String) else "CAST({} AS CHAR)", arrow=pa.string())
     return None
 
@@ -129,9 +133,9 @@ def _sqlite(kind: Any, is_key: bool) -> Reading | None:
     if isinstance(kind, sa.Float):
         return Reading(dtype="DOUBLE", first="0.0")
     if isinstance(kind, sa.Numeric):
+        # Whatever was declared, SQLite stores whole numbers or floats.
         whole = kind.scale == 0 or (kind.precision is not None and kind.scale is None) or is_key
-        dtype = "BIGINT" if whole else _decimal(kind, is_key)
-        return Reading(dtype=dtype, first="0" if whole else "0.0")
+        return Reading(dtype="BIGINT", first="0") if whole else Reading(dtype="DOUBLE", first="0.0")
     if isinstance(kind, sa.DateTime | sa.Date):
         return Reading(dtype="TIMESTAMP", first="''")
     if isinstance(kind, sa.LargeBinary):

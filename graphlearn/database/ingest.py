@@ -79,7 +79,7 @@ def _write(
 
     batches = watched()
     columns = ", ".join(
-        f"{_cast(f'c{i}', column.reading.dtype, reader.strict)} AS {quote(column.name)}"
+        f"{cast(f'c{i}', column.reading.dtype, reader.strict)} AS {quote(column.name)}"
         for i, column in enumerate(table.columns)
     )
     try:
@@ -105,5 +105,11 @@ def _again(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[
     yield from others
 
 
-def _cast(column: str, dtype: str, strict: bool) -> str:
-    return f"{'CAST' if strict else 'TRY_CAST'}({column} AS {dtype})" if dtype else column
+def cast(column: str, dtype: str, strict: bool) -> str:
+    """SQL for ``column`` as a ``dtype``; what cannot be one is an error if ``strict``, else NULL."""
+    if not dtype:
+        return column
+    if dtype == "TIMESTAMP":
+        # A text may have an offset from UTC, which a cast to TIMESTAMP would overlook.
+        return f"CAST({cast(column, 'TIMESTAMPTZ', strict)} AS TIMESTAMP)"
+    return f"{'CAST' if strict else 'TRY_CAST'}({column} AS {dtype})"

@@ -48,7 +48,7 @@ class MysqlReader(Reader):
     def _prepare(self) -> None:
         for table in self.tables:
             # Takes the lock that keeps a table as it is described until the transaction ends.
-            self.con.exec_driver_sql(f"SELECT 1 FROM {self.qualified(table)} LIMIT 0".replace("%", "%%"))
+            self.run(f"SELECT 1 FROM {self.qualified(table)} LIMIT 0")
 
     def batches(self, table: ServerTable, where: str = "") -> Iterator[pa.RecordBatch]:
         if set(self.url.query) - KNOWN_TO_BOTH or self._may_differ(table):

@@ -30,10 +30,9 @@ class PostgresReader(Reader):
     def _prepare(self) -> None:
         import adbc_driver_postgresql.dbapi as adbc
 
-        # As long as we read, nobody can change what the tables look like.
-        tables = [self.qualified(table) for table in self.tables if not table.is_view]
-        if tables:
-            self.con.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN ACCESS SHARE MODE".replace("%", "%%"))
+        # As long as we read, nobody can change what the tables look like. Only this transaction locks:
+        # if both did, the later lock would wait for whoever waits for the earlier one.
+        locked = ", ".join(self.qualified(table) for table in self.tables if not table.is_view)
         snapshot = str(self.con.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one())
         self.adbc = self._open.enter_context(adbc.connect(_libpq(self.url), autocommit=False))
         with self.adbc.cursor() as cursor:
@@ -41,8 +40,14 @@ class PostgresReader(Reader):
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
                 f"SET TRANSACTION SNAPSHOT {literal(snapshot)}",
                 *_settings(),
+                *([f"LOCK TABLE {locked} IN ACCESS SHARE MODE"] if locked else []),
             ):
                 cursor.execute(statement)
+
+    def count(self, table: ServerTable) -> int:
+        with self.adbc.cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {self.qualified(table)}")
+            return int(cursor.fetchall()[0][0])
 
     def batches(self, table: ServerTable, where: str = "") -> Iterator[pa.RecordBatch]:
         with self.adbc.cursor() as cursor:

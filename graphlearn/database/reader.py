@@ -14,7 +14,7 @@ from graphlearn.errors import SourceError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL, Connection, CursorResult
 
 STATEMENT_TIMEOUT = 3600
 """Seconds after which a server gives up on one of our statements."""
@@ -44,6 +44,8 @@ class Reader(ABC):
         options: Which tables are read.
     """
 
+    plain = False
+    """Whether only types that every database has are read."""
     strict = False
     """Whether a value that is not of its column's type is an error instead of NULL."""
 
@@ -54,7 +56,7 @@ class Reader(ABC):
         try:
             con = self._open.enter_context(engine(self._engine_url()).connect())
             self.con = self._begin(con)
-            self.tables: tuple[ServerTable, ...] = reflect(self.con, options)
+            self.tables: tuple[ServerTable, ...] = reflect(self.con, options, plain=self.plain)
             self._prepare()
         except BaseException as error:
             self._open.close()
@@ -89,12 +91,23 @@ class Reader(ABC):
 
     def count(self, table: ServerTable) -> int:
         """Number of rows of a table."""
-        row = self.con.exec_driver_sql(f"SELECT count(*) FROM {self.qualified(table)}").fetchone()
+        row = self.run(f"SELECT count(*) FROM {self.qualified(table)}").fetchone()
         return int(row[0]) if row is not None else 0
 
     def quote(self, name: str) -> str:
         """``name`` as one quoted name of this server's SQL."""
-        return str(self.con.dialect.identifier_preparer.quote_identifier(name))
+        quoted = str(self.con.dialect.identifier_preparer.quote_identifier(name))
+        return quoted.replace("%%", "%") if self._doubles_percent else quoted
+
+    def run(self, sql: str, **options: Any) -> CursorResult[Any]:
+        """The result of SQL without parameters, whatever characters its names hold."""
+        con = self.con.execution_options(**options) if options else self.con
+        return con.exec_driver_sql(sql.replace("%", "%%") if self._doubles_percent else sql)
+
+    @property
+    def _doubles_percent(self) -> bool:
+        """Whether the driver takes a '%' for the beginning of a parameter, and SQLAlchemy therefore doubles it."""
+        return self.con.dialect.paramstyle in ("format", "pyformat")
 
     def qualified(self, table: ServerTable) -> str:
         """The table with its schema as quoted SQL."""
@@ -111,9 +124,7 @@ class Reader(ABC):
         """The rows of a table through SQLAlchemy: slower, with any driver."""
         import pyarrow as pa
 
-        options = {"stream_results": True, "yield_per": BATCH_ROWS}
-        # A '%' in a name would be a placeholder of the driver.
-        result = self.con.execution_options(**options).exec_driver_sql(self.select(table, where).replace("%", "%%"))
+        result = self.run(self.select(table, where), stream_results=True, yield_per=BATCH_ROWS)
         schema = pa.schema([(f"c{i}", column.reading.arrow) for i, column in enumerate(table.columns)])
         yield empty_batch(schema)
         for part in result.partitions(BATCH_ROWS):
@@ -126,7 +137,8 @@ class Reader(ABC):
 
         if isinstance(error, GraphLearnError):
             return error
-        text = reason(error)
+        # ADBC adds the whole SQL.
+        text = re.sub(r"\s*Query was: .*?(?=\. SQLSTATE|$)", "", reason(error), flags=re.DOTALL)
         if table and LOST.search(text):
             return LostConnectionError(f"{self.place}: the connection broke while '{table}' was read: {text}.")
         if not table:
@@ -136,6 +148,8 @@ class Reader(ABC):
 
 class RowReader(Reader):
     """Any database that SQLAlchemy knows, row by row, in a transaction as strict as it offers."""
+
+    plain = True
 
     def _begin(self, con: Connection) -> Connection:
         driver = con.connection.dbapi_connection

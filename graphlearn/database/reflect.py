@@ -81,8 +81,13 @@ class ServerTable:
 Key = tuple[str | None, str]
 
 
-def reflect(con: Connection, options: Options) -> tuple[ServerTable, ...]:
+def reflect(con: Connection, options: Options, *, plain: bool = False) -> tuple[ServerTable, ...]:
     """The tables of a server that are to be read; says aloud what is left out although nobody asked for that.
+
+    Args:
+        con: A connection in the transaction that reads.
+        options: Which tables are read.
+        plain: Whether only types that every database has are read.
 
     Raises:
         SourceError: If there is no table to read, or no right to read one that is needed.
@@ -100,13 +105,14 @@ def reflect(con: Connection, options: Options) -> tuple[ServerTable, ...]:
         found = _Found(inspector, _schemas(inspector, dialect))
     known = _facts(con, dialect)
     keys = [key for key in found.columns if not known.get(key, _Facts()).is_part]
-    names = _names(keys, inspector.default_schema_name, place)
+    names = _names(keys, found.default, place)
     chosen = _choose(names, options, place)
     for key in [key for key in chosen if not known.get(key, _Facts()).readable]:
         _unreadable(chosen.pop(key), options, place)
     if not chosen:
         raise SourceError(f"{place} holds no tables" + (" that may be read." if names else "."))
-    return tuple(_table(key, name, chosen, found, known, options, dialect, place) for key, name in chosen.items())
+    types = "" if plain else dialect
+    return tuple(_table(key, name, chosen, found, known, options, types, place) for key, name in chosen.items())
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class _Found:
     def __init__(self, inspector: Inspector, schemas: Sequence[str | None]) -> None:
         from sqlalchemy.engine.reflection import ObjectKind
 
+        self.default = inspector.default_schema_name
         self.columns: dict[Key, Any] = {}
         self.pkeys: dict[Key, Any] = {}
         self.fkeys: dict[Key, Any] = {}
@@ -222,10 +229,7 @@ def _table(
     kept = {column.name for column in columns}
     fkeys = []
     for fkey in declared:
-        target = (
-            fkey["referred_schema"] if fkey["referred_schema"] or schema is None else schema,
-            fkey["referred_table"],
-        )
+        target = (fkey["referred_schema"] or (None if schema is None else found.default), fkey["referred_table"])
         referred = _known_as(target, chosen)
         if referred is not None and kept >= set(fkey["constrained_columns"]):
             # SQLite lets a key leave out what it refers to: the primary key.

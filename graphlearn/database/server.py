@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphlearn.database.column_types import Reading
-from graphlearn.database.ingest import append_new, copy_table
+from graphlearn.database.ingest import append_new, cast, copy_table
 from graphlearn.database.local import LocalFile, table_name
 from graphlearn.database.progress import IngestBar
 from graphlearn.database.read_mysql import ChangedError, MysqlReader
@@ -151,7 +151,7 @@ def _by_content(con: duckdb.DuckDBPyConnection, reader: Reader, table: ServerTab
     for column in table.columns:
         name = quote(column.name)
         kinds = [kind for kind in (column.reading.dtype, "BIGINT", "DOUBLE") if kind]
-        tests = ", ".join(f"count({name}) = count(TRY_CAST({name} AS {kind}))" for kind in kinds)
+        tests = ", ".join(_all_are(name, kind) for kind in kinds)
         (fits,) = con.execute(f"SELECT {tests} FROM {table_name(STAGE)}").fetchall()
         kind = next((kind for kind, fit in zip(kinds, fits, strict=True) if fit), "VARCHAR")
         if column.reading != Reading() and kind != column.reading.dtype:
@@ -160,11 +160,18 @@ def _by_content(con: duckdb.DuckDBPyConnection, reader: Reader, table: ServerTab
                 f"{column.reading.dtype}; it is read as {kind}.",
                 stacklevel=2,
             )
-        columns.append(f"CAST({name} AS {kind}) AS {name}")
+        columns.append(f"{cast(name, kind, True)} AS {name}")
     con.execute(
         f"CREATE OR REPLACE TABLE {table_name(table.name)} AS SELECT {', '.join(columns)} FROM {table_name(STAGE)}"
     ).fetchall()
     con.execute(f"DROP TABLE {table_name(STAGE)}").fetchall()
+
+
+def _all_are(name: str, kind: str) -> str:
+    """SQL for whether all texts of a column are values of a type."""
+    # A cast of '1.5' to a whole number would round it.
+    exact = f" FILTER (regexp_full_match({name}, '[-+]?[0-9]+'))" if kind == "BIGINT" else ""
+    return f"count({name}) = count({cast(name, kind, False)}){exact}"
 
 
 def _described(table: ServerTable) -> list[list[str]]:

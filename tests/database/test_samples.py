@@ -19,7 +19,9 @@ LABELS = {
 """Entity, its key, the events that are counted, and their time."""
 
 
-@pytest.mark.filterwarnings("ignore:.*is left out: its type BLOB", "ignore:.*not all values of .staff.active. are of its type")
+@pytest.mark.filterwarnings(
+    "ignore:.*is left out: its type BLOB", "ignore:.*not all values of .staff.active. are of its type"
+)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_gives_what_the_files_give(sample_url, data_dir, server, name):
