@@ -57,6 +57,8 @@ class LocalFile:
             raise StorageError(f"the cache {cache} cannot be written: {error.strerror}.") from error
         try:
             self._attach(read_only=False)
+            # To compress takes longer than to read most servers. It pays for what is kept, and read again and again.
+            self._run(f"SET force_compression = '{'uncompressed' if cache is None else 'auto'}'")
             if self.is_update:
                 self._check_origin(origin)
         except BaseException:
@@ -76,6 +78,7 @@ class LocalFile:
         for key, value in rows.items():
             self._run(f"INSERT INTO {META} VALUES ({literal(key)}, {literal(value)})")
         self._run("CHECKPOINT source")
+        self._run("RESET force_compression")
         self._run("DETACH source")
         if self.cache is not None:
             try:

@@ -24,6 +24,7 @@ BATCH_ROWS = 32_768
 LOST = re.compile(
     r"(?i)server closed the connection|terminating connection|connection (was |has been |is )?(lost|closed|reset|dead)"
     r"|lost connection|gone away|broken pipe|reset by peer|no connection to the server|connection not open"
+    r"|bytes remaining on stream"
     r"|server has been shut|was killed|EOF detected|not connected|connection timed out"
 )
 """How drivers say that a connection that worked does so no more."""
