@@ -50,7 +50,8 @@ COLUMNS = (
 )
 FILL = {
     "postgresql": "SELECT i, i * 7919 % 200003, timestamp '2020-01-01' + i * interval '17 seconds', i * 0.37, "
-    "'text number ' || i % 100003 || ' abc', i % 17, (i % 100000) / 100.0, i % 3 = 0, date '2020-01-01' + (i % 1000)::int "
+    "'text number ' || i % 100003 || ' abc', i % 17, "
+    "(i % 100000) / 100.0, i % 3 = 0, date '2020-01-01' + (i % 1000)::int "
     "FROM generate_series(1::bigint, {rows}) AS i",
     "mariadb": "SELECT i, i * 7919 % 200003, '2020-01-01' + INTERVAL i * 17 SECOND, i * 0.37, concat('text number ', "
     "i % 100003, ' abc'), i % 17, (i % 100000) / 100.0, i % 3 = 0, date('2020-01-01' + INTERVAL i % 1000 DAY) "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from graphlearn.database.local import table_name
 from graphlearn.database.progress import IngestBar
 from graphlearn.database.reader import Reader
 from graphlearn.database.reflect import ServerTable
-from graphlearn.database.sql import is_time, literal, quote
+from graphlearn.database.sql import literal, quote
 from graphlearn.errors import GraphLearnError
 
 if TYPE_CHECKING:
@@ -41,21 +40,18 @@ def append_new(
 ) -> int | None:
     """Adds the rows that ``time_col`` says are new, and gives their number; None: the whole table has to be read.
 
-    Rows of the newest time, and rows without a time, are read again: some may be new. If the table then has not
-    as many rows as the server's, some were removed, or came late.
+    Rows of the newest day, and rows without a time, are read again: some may be new. (A day is written alike by all
+    servers, and compares with whatever SQLite's texts have after it.) If the table then has not as many rows as the
+    server's, some were removed, or came late.
     """
     name = table_name(table.name)
-    kind = con.execute(f"SELECT typeof({quote(time_col)}), max({quote(time_col)}) FROM {name} GROUP BY 1").fetchall()
-    newest = next((value for _, value in kind if isinstance(value, dt.date)), None)
-    if newest is None or not all(is_time(dtype) for dtype, _ in kind):
+    time = f"CAST({quote(time_col)} AS TIMESTAMP)"
+    before, newest = con.execute(f"SELECT count(*), strftime(max({time}), '%Y-%m-%d') FROM {name}").fetchall()[0]
+    if newest is None:
         return None
-    if isinstance(newest, dt.datetime) and newest.tzinfo is not None:
-        newest = newest.astimezone(dt.UTC).replace(tzinfo=None)
-    text = newest.isoformat(sep=" ") if isinstance(newest, dt.datetime) else newest.isoformat()
-    column, value = reader.quote(time_col), literal(text)
-    ((before,),) = con.execute(f"SELECT count(*) FROM {name}").fetchall()
-    con.execute(f"DELETE FROM {name} WHERE {quote(time_col)} >= {value} OR {quote(time_col)} IS NULL").fetchall()
-    _write(con, reader, table, bar, f"INSERT INTO {name}", f"{column} >= {value} OR {column} IS NULL")
+    column, day = reader.quote(time_col), literal(newest)
+    con.execute(f"DELETE FROM {name} WHERE {time} >= {day} OR {time} IS NULL").fetchall()
+    _write(con, reader, table, bar, f"INSERT INTO {name}", f"{column} >= {day} OR {column} IS NULL")
     ((after,),) = con.execute(f"SELECT count(*) FROM {name}").fetchall()
     return int(after) - int(before) if after == reader.count(table) else None
 

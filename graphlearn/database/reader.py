@@ -57,7 +57,7 @@ class Reader(ABC):
         try:
             con = self._open.enter_context(engine(self._engine_url()).connect())
             self.con = self._begin(con)
-            self.tables: tuple[ServerTable, ...] = reflect(self.con, options, plain=self.plain)
+            self.tables: tuple[ServerTable, ...] = reflect(self.con, options, self.place, plain=self.plain)
             self._prepare()
         except BaseException as error:
             self._open.close()

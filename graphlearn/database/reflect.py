@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from graphlearn.database.column_types import Reading, reading
 from graphlearn.database.names import check_names
 from graphlearn.database.source import DeclaredKey
-from graphlearn.database.url import shown
 from graphlearn.errors import SourceError, unknown_name
 
 if TYPE_CHECKING:
@@ -81,12 +80,13 @@ class ServerTable:
 Key = tuple[str | None, str]
 
 
-def reflect(con: Connection, options: Options, *, plain: bool = False) -> tuple[ServerTable, ...]:
+def reflect(con: Connection, options: Options, place: str, *, plain: bool = False) -> tuple[ServerTable, ...]:
     """The tables of a server that are to be read; says aloud what is left out although nobody asked for that.
 
     Args:
         con: A connection in the transaction that reads.
         options: Which tables are read.
+        place: What the server is called in messages.
         plain: Whether only types that every database has are read.
 
     Raises:
@@ -98,7 +98,6 @@ def reflect(con: Connection, options: Options, *, plain: bool = False) -> tuple[
     # MariaDB differs from MySQL only in a few types.
     dialect = "mysql" if con.dialect.name == "mariadb" else con.dialect.name
     inspector = sa.inspect(con)
-    place = shown(con.engine.url)
     with warnings.catch_warnings():
         # SQLAlchemy warns of types that it does not know; they are named below, as not usable.
         warnings.simplefilter("ignore", sa.exc.SAWarning)
