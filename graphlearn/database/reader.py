@@ -185,6 +185,6 @@ def _advice(text: str) -> str:
         return "GRANT SELECT on it to this user, or leave it out with exclude."
     if "does not exist" in lowered or "unknown column" in lowered or "doesn't exist" in lowered:
         return "Check the name; if the table was changed while it was read, run the same again."
-    if "refused" in lowered or "could not translate" in lowered or "can't connect" in lowered:
+    if "refused" in lowered or "not known" in lowered or "could not translate" in lowered or "can't connect" in lowered:
         return "Check the host and the port, and that the server runs."
     return ""

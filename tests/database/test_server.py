@@ -82,6 +82,11 @@ def test_tables_views_and_declared_keys(shop_url, server):
         ),
     }
     assert db.schema["orders"].time_col == "placed"
+    orders, returns = db.schema["orders"], db.schema["returns"]
+    assert (orders.pkey_confidence, orders.pkey_evidence) == (1, "declared")
+    assert [(key.name, key.confidence, key.evidence) for key in returns.fkeys] == [
+        ("no,line", 1, "declared"), ("replaces", 1, "declared")
+    ]  # fmt: skip
     assert db.rows("SELECT sum(total) FROM orders")[0][0] == pytest.approx(4.25)
 
 
@@ -207,6 +212,8 @@ def test_schemas_whose_names_clash(new_url):
     assert set(db.tables) == {"customers", "sales.orders", "archive.orders", "measures"}
     assert db.declared_fkeys["archive.orders"] == (DeclaredKey(("newer",), "sales.orders", ("id",)),)
     assert db.declared_fkeys["sales.orders"] == (DeclaredKey(("customer_id",), "customers", ("id",)),)
+    assert db.schema["customers"].comment == "who buys"
+    assert "id  INTEGER  key  # the number on the card" in str(db.schema)
     assert db.comments == {("customers", ""): "who buys", ("customers", "id"): "the number on the card"}
     assert gl.connect(url, tables=["archive.*"]).tables == ("archive.orders",)
 
