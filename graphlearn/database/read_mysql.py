@@ -8,12 +8,15 @@ known (views, other engines), the rows come over the connection of the snapshot 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from graphlearn.database import reader
 from graphlearn.database.reader import BATCH_ROWS, Reader, empty_batch
-from graphlearn.database.reflect import ServerTable
+from graphlearn.database.reflect import ServerTable, leave_out
+from graphlearn.database.url import reason
 from graphlearn.errors import SourceError
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 KNOWN_TO_BOTH = {"charset", "connect_timeout"}
 """Options of a URL that connectorx can do without; with any other, such as those of TLS, PyMySQL reads everything."""
+NOT_READABLE = (1142, 1143, 1356)
+"""MySQL's numbers for: no right to a table, none to a column, and a view of what is not there any more."""
 MARGIN = 2
 """Seconds between the last commit to a table and the snapshot from which on the commit is surely a part of it."""
 CHANGED = """
@@ -39,6 +44,10 @@ class MysqlReader(Reader):
     def _begin(self, con: Connection) -> Connection:
         if not self.url.database:
             raise SourceError(f"{self.place} names no database: write {self.place.rstrip('/')}/database.")
+        if importlib.util.find_spec("connectorx") is None:
+            raise SourceError(
+                f"to read {self.place}, Python needs the module 'connectorx': pip install graphlearn[mysql]."
+            )
         for setting in self._settings(con):
             con.exec_driver_sql(setting)
         con.exec_driver_sql("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -46,9 +55,22 @@ class MysqlReader(Reader):
         return con
 
     def _prepare(self) -> None:
+        import sqlalchemy as sa
+
+        readable = []
         for table in self.tables:
-            # Takes the lock that keeps a table as it is described until the transaction ends.
-            self.run(f"SELECT 1 FROM {self.qualified(table)} LIMIT 0")
+            try:
+                # Takes the lock that keeps a table as it is described until the transaction ends.
+                self.run(f"SELECT {self.quote(table.columns[0].name)} FROM {self.qualified(table)} LIMIT 0")
+                readable.append(table)
+            except sa.exc.DBAPIError as error:
+                if error.orig is None or error.orig.args[0] not in NOT_READABLE:
+                    raise
+                leave_out(table.name, self.options, self.place, f"cannot be read ({reason(error)})")
+        names = {table.name for table in readable}
+        self.tables = tuple(
+            replace(table, fkeys=tuple(key for key in table.fkeys if key.table in names)) for table in readable
+        )
 
     def batches(self, table: ServerTable, where: str = "") -> Iterator[pa.RecordBatch]:
         if set(self.url.query) - KNOWN_TO_BOTH or self._may_differ(table):

@@ -52,6 +52,7 @@ class Reader(ABC):
 
     def __init__(self, url: URL, options: Options) -> None:
         self.url = url
+        self.options = options
         self.place = shown(url)
         self._open = ExitStack()
         try:

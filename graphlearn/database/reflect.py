@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 SYSTEM = ("information_schema", "pg_catalog", "pg_toast")
 POSTGRESQL_TABLES = """
     SELECT n.nspname, c.relname, c.reltuples::bigint,
-           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), c.relispartition
+           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), c.relispartition,
+           c.relkind IN ('v', 'm')
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"""
 MYSQL_TABLES = "SELECT table_name, table_rows FROM information_schema.tables WHERE table_schema = DATABASE()"
 
@@ -107,11 +109,14 @@ def reflect(con: Connection, options: Options, place: str, *, plain: bool = Fals
     names = _names(keys, found.default, place)
     chosen = _choose(names, options, place)
     for key in [key for key in chosen if not known.get(key, _Facts()).readable]:
-        _unreadable(chosen.pop(key), options, place)
+        leave_out(chosen.pop(key), options, place, "may not be read by this user")
+    types = "" if plain else dialect
+    columns = {key: _columns(key, name, found, options, types, place) for key, name in chosen.items()}
+    for key in [key for key in chosen if not columns[key]]:
+        leave_out(chosen.pop(key), options, place, "has no column that can be used")
     if not chosen:
         raise SourceError(f"{place} holds no tables" + (" that may be read." if names else "."))
-    types = "" if plain else dialect
-    return tuple(_table(key, name, chosen, found, known, options, types, place) for key, name in chosen.items())
+    return tuple(_table(key, columns[key], chosen, found, known) for key in chosen)
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ class _Facts:
     rows: int = 0
     readable: bool = True
     is_part: bool = False
+    is_view: bool = False
 
 
 class _Found:
@@ -126,6 +132,7 @@ class _Found:
 
     def __init__(self, inspector: Inspector, schemas: Sequence[str | None]) -> None:
         from sqlalchemy.engine.reflection import ObjectKind
+        from sqlalchemy.exc import OperationalError
 
         self.default = inspector.default_schema_name
         self.columns: dict[Key, Any] = {}
@@ -134,12 +141,23 @@ class _Found:
         self.comments: dict[Key, Any] = {}
         self.views: set[Key] = set()
         for schema in schemas:
-            self.columns |= inspector.get_multi_columns(schema=schema, kind=ObjectKind.ANY)
+            views = inspector.get_view_names(schema=schema)
+            self.views |= {(schema, view) for view in views}
+            try:
+                self.columns |= inspector.get_multi_columns(schema=schema, kind=ObjectKind.ANY)
+            except OperationalError:
+                # SQLite gives up at the first view whose table is gone.
+                self.columns |= inspector.get_multi_columns(schema=schema, kind=ObjectKind.TABLE)
+                for view in views:
+                    with contextlib.suppress(OperationalError):
+                        self.columns[schema, view] = inspector.get_columns(view, schema=schema)
             self.pkeys |= inspector.get_multi_pk_constraint(schema=schema)
             self.fkeys |= inspector.get_multi_foreign_keys(schema=schema)
             if inspector.dialect.supports_comments:
                 self.comments |= inspector.get_multi_table_comment(schema=schema, kind=ObjectKind.ANY)
-            self.views |= {(schema, view) for view in inspector.get_view_names(schema=schema)}
+        for view in sorted(self.views, key=str):
+            # Of such a view only the name is left.
+            self.columns.setdefault(view, [])
 
 
 def _schemas(inspector: Inspector, dialect: str) -> list[str | None]:
@@ -151,8 +169,8 @@ def _schemas(inspector: Inspector, dialect: str) -> list[str | None]:
 def _facts(con: Connection, dialect: str) -> dict[Key, _Facts]:
     if dialect == "postgresql":
         return {
-            (schema, table): _Facts(max(int(rows), 0), bool(readable), bool(part))
-            for schema, table, rows, readable, part in con.exec_driver_sql(POSTGRESQL_TABLES)
+            (schema, table): _Facts(max(int(rows), 0), bool(readable), bool(part), bool(view))
+            for schema, table, rows, readable, part, view in con.exec_driver_sql(POSTGRESQL_TABLES)
         }
     if dialect == "mysql":
         return {(None, table): _Facts(int(rows or 0)) for table, rows in con.exec_driver_sql(MYSQL_TABLES)}
@@ -187,30 +205,28 @@ def _matches(key: Key, name: str, glob: str) -> bool:
     )
 
 
-def _unreadable(name: str, options: Options, place: str) -> None:
+def leave_out(name: str, options: Options, place: str, why: str) -> None:
+    """Says aloud that a table is not read.
+
+    Raises:
+        SourceError: If it is needed: asked for by its name, or named by the schema.
+    """
     if name in (options.tables or ()) or name in options.needed:
         raise SourceError(
-            f"{place}: there is no right to read the table '{name}', which is needed. GRANT SELECT on it to this user."
+            f"{place}: the table '{name}', which is needed, {why}. Give this user the right to read it (GRANT SELECT), "
+            "or do not ask for it."
         )
-    warnings.warn(f"{place}: '{name}' may not be read by this user and is left out.", stacklevel=2)
+    warnings.warn(f"{place}: '{name}' {why} and is left out.", stacklevel=2)
 
 
-def _table(
-    key: Key,
-    name: str,
-    chosen: Mapping[Key, str],
-    found: _Found,
-    known: Mapping[Key, _Facts],
-    options: Options,
-    dialect: str,
-    place: str,
-) -> ServerTable:
-    schema, table = key
-    pkey = tuple((found.pkeys.get(key) or {}).get("constrained_columns") or ())
-    declared = found.fkeys.get(key) or []
-    in_keys = {*pkey, *(column for fkey in declared for column in fkey["constrained_columns"])}
-    columns = []
+def _columns(
+    key: Key, name: str, found: _Found, options: Options, dialect: str, place: str
+) -> tuple[ServerColumn, ...]:
+    """The columns that are read; says aloud which types are of no use."""
     check_names("column", [column["name"] for column in found.columns[key]], f"{place}, table '{name}'")
+    keys = [found.pkeys.get(key) or {}, *(found.fkeys.get(key) or [])]
+    in_keys = {column for declared in keys for column in declared.get("constrained_columns") or ()}
+    columns = []
     for column in found.columns[key]:
         if any(_matches_column(key, name, column["name"], glob) for glob in options.exclude):
             continue
@@ -223,11 +239,17 @@ def _table(
             )
         else:
             columns.append(ServerColumn(column["name"], how, column.get("comment") or ""))
-    if not columns:
-        raise SourceError(f"{place}: no column of the table '{name}' can be used. Leave it out with exclude.")
+    return tuple(columns)
+
+
+def _table(
+    key: Key, columns: tuple[ServerColumn, ...], chosen: Mapping[Key, str], found: _Found, known: Mapping[Key, _Facts]
+) -> ServerTable:
+    schema, table = key
+    pkey = tuple((found.pkeys.get(key) or {}).get("constrained_columns") or ())
     kept = {column.name for column in columns}
     fkeys = []
-    for fkey in declared:
+    for fkey in found.fkeys.get(key) or []:
         target = (fkey["referred_schema"] or (None if schema is None else found.default), fkey["referred_table"])
         referred = _known_as(target, chosen)
         if referred is not None and kept >= set(fkey["constrained_columns"]):
@@ -235,12 +257,12 @@ def _table(
             to = fkey["referred_columns"] or (found.pkeys.get(referred) or {}).get("constrained_columns") or ()
             fkeys.append(DeclaredKey(tuple(fkey["constrained_columns"]), chosen[referred], tuple(to)))
     return ServerTable(
-        name=name,
+        name=chosen[key],
         schema=schema,
         table=table,
-        columns=tuple(columns),
+        columns=columns,
         rows=known.get(key, _Facts()).rows,
-        is_view=key in found.views,
+        is_view=known.get(key, _Facts()).is_view or key in found.views,
         comment=(found.comments.get(key) or {}).get("text") or "",
         pkey=pkey if kept >= set(pkey) else (),
         fkeys=tuple(sorted(fkeys, key=lambda key: key.columns)),

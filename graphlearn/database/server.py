@@ -120,11 +120,13 @@ def _read(
     con: duckdb.DuckDBPyConnection, reader: Reader, table: ServerTable, bar: IngestBar, time_col: str | None
 ) -> str:
     """Brings the local copy of a table to the state of the server; says what was read."""
-    if time_col is not None:
-        added = append_new(con, reader, table, time_col, bar)
-        if added is not None:
-            return f"{table.name}: {added:,} new rows by {time_col}"
+    why = ""
     try:
+        if time_col is not None:
+            why = f", {time_col} alone does not say what changed"
+            added = append_new(con, reader, table, time_col, bar)
+            if added is not None:
+                return f"{table.name}: {added:,} new rows by {time_col}"
         if isinstance(reader, SqliteReader) and is_untyped(table):
             _by_content(con, reader, table, bar)
         else:
@@ -135,7 +137,7 @@ def _read(
         if not (isinstance(reader, SqliteReader) and _is_of_other_type(error)):
             raise
         _by_content(con, reader, table, bar)
-    return f"{table.name}: read whole" + ("" if time_col is None else f", {time_col} alone does not say what changed")
+    return f"{table.name}: read whole{why}"
 
 
 def _is_of_other_type(error: Exception) -> bool:
