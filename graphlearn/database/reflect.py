@@ -155,9 +155,9 @@ class _Found:
             self.fkeys |= inspector.get_multi_foreign_keys(schema=schema)
             if inspector.dialect.supports_comments:
                 self.comments |= inspector.get_multi_table_comment(schema=schema, kind=ObjectKind.ANY)
-        for view in sorted(self.views, key=str):
+        for key in sorted(self.views, key=str):
             # Of such a view only the name is left.
-            self.columns.setdefault(view, [])
+            self.columns.setdefault(key, [])
 
 
 def _schemas(inspector: Inspector, dialect: str) -> list[str | None]:

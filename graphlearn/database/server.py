@@ -152,14 +152,14 @@ def _by_content(con: duckdb.DuckDBPyConnection, reader: Reader, table: ServerTab
     columns = []
     for column in table.columns:
         name = quote(column.name)
-        kinds = [kind for kind in (column.reading.dtype, "BIGINT", "DOUBLE") if kind]
+        kinds = [*([column.reading] if column.reading.dtype else []), Reading(dtype="BIGINT"), Reading(dtype="DOUBLE")]
         tests = ", ".join(_all_are(name, kind) for kind in kinds)
         (fits,) = con.execute(f"SELECT {tests} FROM {table_name(STAGE)}").fetchall()
-        kind = next((kind for kind, fit in zip(kinds, fits, strict=True) if fit), "VARCHAR")
-        if column.reading != Reading() and kind != column.reading.dtype:
+        kind = next((kind for kind, fit in zip(kinds, fits, strict=True) if fit), Reading(dtype="VARCHAR"))
+        if column.reading.dtype not in ("", kind.dtype):
             warnings.warn(
                 f"{reader.place}: not all values of '{table.name}.{column.name}' are of its type "
-                f"{column.reading.dtype}; it is read as {kind}.",
+                f"{column.reading.dtype}; it is read as {kind.dtype}.",
                 stacklevel=2,
             )
         columns.append(f"{cast(name, kind, True)} AS {name}")
@@ -169,10 +169,10 @@ def _by_content(con: duckdb.DuckDBPyConnection, reader: Reader, table: ServerTab
     con.execute(f"DROP TABLE {table_name(STAGE)}").fetchall()
 
 
-def _all_are(name: str, kind: str) -> str:
+def _all_are(name: str, kind: Reading) -> str:
     """SQL for whether all texts of a column are values of a type."""
     # A cast of '1.5' to a whole number would round it.
-    exact = f" FILTER (regexp_full_match({name}, '[-+]?[0-9]+'))" if kind == "BIGINT" else ""
+    exact = f" FILTER (regexp_full_match({name}, '[-+]?[0-9]+'))" if kind.dtype == "BIGINT" else ""
     return f"count({name}) = count({cast(name, kind, False)}){exact}"
 
 

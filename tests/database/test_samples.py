@@ -20,7 +20,7 @@ LABELS = {
 
 
 @pytest.mark.filterwarnings(
-    "ignore:.*is left out: its type BLOB", "ignore:.*not all values of .staff.active. are of its type"
+    "ignore:.*is left out. its type BLOB", "ignore:.*not all values of .staff.active. are of its type"
 )
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("server", SERVERS)
