@@ -33,6 +33,10 @@ class Reading:
     first: str = ""
 
 
+BLOB = Reading("CASE typeof({0}) WHEN 'text' THEN {0} END", "VARCHAR", first="''")
+"""SQLite: a column of bytes may as well hold texts, which are of use."""
+
+
 def reading(kind: Any, dialect: str, *, is_key: bool = False) -> Reading | None:
     """How a column of SQLAlchemy's type ``kind`` is read; None: its values are of no use here.
 
@@ -144,7 +148,7 @@ def _sqlite(kind: Any, is_key: bool) -> Reading | None:
         # A text may have an offset from UTC, which a cast to TIMESTAMP would overlook.
         return Reading(dtype="TIMESTAMP", via="TIMESTAMPTZ", first="''")
     if isinstance(kind, sa.LargeBinary):
-        return None
+        return BLOB
     if isinstance(kind, sa.String | sa.JSON | sa.Time):
         return Reading(dtype="VARCHAR", first="''")
     # No type was declared, as for what a view computes.

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote as percent
 
-from graphlearn.database.column_types import Reading
+from graphlearn.database.column_types import BLOB, Reading
 from graphlearn.database.reader import Reader
-from graphlearn.database.reflect import ServerTable
+from graphlearn.database.reflect import ServerTable, say_useless
 from graphlearn.errors import SourceError
 
 if TYPE_CHECKING:
@@ -49,6 +49,26 @@ class SqliteReader(Reader):
     def _begin(self, con: Connection) -> Connection:
         con.exec_driver_sql("PRAGMA query_only = ON")
         return con
+
+    def _prepare(self) -> None:
+        self.tables = tuple(self._without_bytes(table) for table in self.tables)
+
+    def _without_bytes(self, table: ServerTable) -> ServerTable:
+        """The table without the columns that hold nothing but bytes."""
+        blobs = [column for column in table.columns if column.reading == BLOB]
+        useless = {column.name for column in blobs if not self._holds_text(table, column.name)}
+        for name in sorted(useless):
+            say_useless(self.place, table.name, name, "BLOB")
+        return replace(
+            table,
+            columns=tuple(column for column in table.columns if column.name not in useless),
+            pkey=() if useless & set(table.pkey) else table.pkey,
+            fkeys=tuple(key for key in table.fkeys if not useless & set(key.columns)),
+        )
+
+    def _holds_text(self, table: ServerTable, column: str) -> bool:
+        found = self.run(f"SELECT 1 FROM {self.qualified(table)} WHERE typeof({self.quote(column)}) = 'text' LIMIT 1")
+        return found.fetchone() is not None
 
     def count(self, table: ServerTable) -> int:
         with self.adbc.cursor() as cursor:

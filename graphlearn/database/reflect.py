@@ -219,6 +219,11 @@ def leave_out(name: str, options: Options, place: str, why: str) -> None:
     warnings.warn(f"{place}: '{name}' {why} and is left out.", stacklevel=2)
 
 
+def say_useless(place: str, table: str, column: str, kind: str) -> None:
+    """Says aloud that a column is not read."""
+    warnings.warn(f"{place}: column '{table}.{column}' is left out: its type {kind} is of no use here.", stacklevel=2)
+
+
 def _columns(
     key: Key, name: str, found: _Found, options: Options, dialect: str, place: str
 ) -> tuple[ServerColumn, ...]:
@@ -232,11 +237,7 @@ def _columns(
             continue
         how = reading(column["type"], dialect, is_key=column["name"] in in_keys)
         if how is None:
-            warnings.warn(
-                f"{place}: column '{name}.{column['name']}' is left out: its type {_type_name(column['type'])} "
-                "is of no use here.",
-                stacklevel=2,
-            )
+            say_useless(place, name, column["name"], _type_name(column["type"]))
         else:
             columns.append(ServerColumn(column["name"], how, column.get("comment") or ""))
     return tuple(columns)

@@ -35,21 +35,20 @@ def test_a_server_gives_what_the_files_give(sample_url, data_dir, server, name):
         assert db.schema[table].pkey_confidence == 1
         keys = {(tuple(columns_of(key, "columns")), key["table"]) for key in spec["foreign_keys"]}
         assert {(key.columns, key.table) for key in db.schema[table].fkeys if key.confidence == 1} == keys
-        assert values(db, table) == values(files, table)
+        # The Parquet form has no columns of bytes, which SQLite's Sakila keeps some texts in.
+        names = sorted(files.own_columns(table))
+        assert values(db, table, names) == values(files, table, names)
     assert labels(db, name) == labels(files, name)
 
 
-def values(db, table):
+def values(db, table, names):
     """Every value as text, whatever its type: servers write the same numbers and times in types of their own."""
-    return sorted(map(repr, db.rows(f'SELECT {", ".join(map(plain, sorted_columns(db, table)))} FROM "{table}"')))
+    kinds = db.own_columns(table)
+    return sorted(map(repr, db.rows(f'SELECT {", ".join(plain(name, kinds[name]) for name in names)} FROM "{table}"')))
 
 
-def sorted_columns(db, table):
-    return sorted((column, kind) for column, kind in db.own_columns(table).items())
-
-
-def plain(column):
-    name, kind = f'"{column[0]}"', column[1]
+def plain(column, kind):
+    name = f'"{column}"'
     if kind.startswith(("DECIMAL", "DOUBLE", "BIGINT", "INTEGER", "TINYINT", "SMALLINT", "BOOLEAN", "FLOAT")):
         return f"CAST({name} AS DOUBLE)"
     return f"epoch_us(CAST({name} AS TIMESTAMP))" if kind.startswith(("TIMESTAMP", "DATE")) else f"{name}"

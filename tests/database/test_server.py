@@ -390,6 +390,19 @@ def test_sqlite_values_that_are_not_of_their_columns_type(new_url):
     assert db.columns("v") == {"known": "BIGINT", "more": "DOUBLE"}
 
 
+def test_sqlite_columns_of_bytes_that_hold_text(new_url):
+    url = new_url("sqlite")
+    run(
+        url,
+        "CREATE TABLE t (id integer PRIMARY KEY, note blob, both blob, picture blob)",
+        "INSERT INTO t VALUES (1, 'long', 'text', x'ff'), (2, NULL, x'fe', NULL)",
+    )
+    with pytest.warns(UserWarning, match=r"column 't.picture' is left out: its type BLOB") as warned:
+        db = gl.connect(url)
+    assert len(warned) == 1
+    assert db.rows("SELECT * FROM t ORDER BY id") == [(1, "long", "text"), (2, None, None)]
+
+
 @pytest.mark.parametrize("server", SERVERS)
 def test_any_driver_of_sqlalchemy_gives_the_same(shop_url, server):
     driver = {"postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql", "sqlite": "sqlite+pysqlite"}[server]
