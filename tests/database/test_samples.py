@@ -19,14 +19,14 @@ LABELS = {
 """Entity, its key, the events that are counted, and their time."""
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*is left out. its type BLOB", "ignore:.*not all values of .staff.active. are of its type"
-)
+@pytest.mark.filterwarnings("ignore:.*is left out. its type BLOB")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_gives_what_the_files_give(sample_url, data_dir, server, name):
     folder = data_dir / "sql" / name
-    db, files = gl.connect(sample_url(server, name)), gl.connect(folder)
+    # SQLite's Sakila has a 't' where its type says whole number, and the Parquet form a NULL.
+    exclude = ["staff.active"] if server == "sqlite" and name == "sakila" else []
+    db, files = gl.connect(sample_url(server, name), exclude=exclude), gl.connect(folder)
     declared = json.loads((folder / "keys.json").read_text())
     assert set(db.tables) == set(files.tables) == set(declared)
     for table, spec in declared.items():
