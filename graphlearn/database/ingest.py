@@ -63,14 +63,14 @@ def _write(
     import duckdb
     import pyarrow as pa
 
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     def watched() -> Iterator[pa.RecordBatch]:
         try:
             for batch in reader.batches(table, where):
                 bar.show(table.name, batch.num_rows, batch.nbytes)
                 yield batch
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             failures.append(error)
             raise
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 import threading
 import time
 import uuid
@@ -475,3 +477,29 @@ def test_materialized_views(own_shop):
     url = own_shop("postgresql")
     run(url, "CREATE MATERIALIZED VIEW totals AS SELECT customer_id, sum(total) AS total FROM orders GROUP BY 1")
     assert gl.connect(url).num_rows("totals") == 2
+
+
+def test_a_panic_of_connectorx_is_a_sentence(shop_url, monkeypatch):
+    class Panic(BaseException):
+        """Rust's failures are no exceptions for Python."""
+
+    def panics(*args, **options):
+        raise Panic("not implemented: a type of next year")
+
+    monkeypatch.setattr("connectorx.read_sql", panics)
+    monkeypatch.setattr(read_mysql, "MARGIN", -1_000_000)
+    with pytest.raises(SourceError, match=r"the table '.*' cannot be read: not implemented: a type of next year"):
+        gl.connect(shop_url("mariadb"))
+
+
+def test_a_url_with_options_that_only_pymysql_knows_is_read_by_it(shop_url, monkeypatch):
+    monkeypatch.setattr("connectorx.read_sql", lambda *args, **options: pytest.fail("connectorx was used"))
+    monkeypatch.setattr(read_mysql, "MARGIN", -1_000_000)
+    assert gl.connect(f"{shop_url('mariadb')}?local_infile=0").num_rows("orders") == 3
+
+
+def test_a_file_with_an_odd_name(tmp_path):
+    path = tmp_path / "my #1 shop? 100% \u00e9.db"
+    with contextlib.closing(sqlite3.connect(path)) as con:
+        con.execute("CREATE TABLE t (id integer PRIMARY KEY)")
+    assert gl.connect(f"sqlite:///{path}".replace("?", "%3F")).tables == ("t",)

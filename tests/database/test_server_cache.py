@@ -12,7 +12,7 @@ import graphlearn as gl
 from graphlearn.cli.exit import main
 from graphlearn.database import ingest
 from graphlearn.database.url import engine, parse_url
-from graphlearn.errors import SourceError, StorageError
+from graphlearn.errors import GraphLearnError, SourceError, StorageError
 
 TABLES = (
     "CREATE TABLE customers (id bigint PRIMARY KEY, name varchar(50))",
@@ -148,7 +148,7 @@ def test_an_interrupted_copy_leaves_the_cache_as_before_or_absent(shop, tmp_path
             raise error("stop")
 
     monkeypatch.setattr(ingest.IngestBar, "show", interrupted)
-    with pytest.raises((error, SourceError)):
+    with pytest.raises(SourceError if error is RuntimeError else error):
         gl.connect(url, cache=cache)
     assert [path.name for path in tmp_path.iterdir()] == (["shop.duckdb"] if is_there else [])
     assert (cache.read_bytes() if is_there else None) == before
@@ -186,3 +186,22 @@ def test_commands_show_a_warning_as_one_line(new_url, capsys):
         assert main(["inspect", url]) == 0
     said = capsys.readouterr().err.splitlines()
     assert said == [f"warning  {url}: column 't.picture' is left out: its type BLOB is of no use here."]
+
+
+def test_a_cache_that_cannot_be_put_in_its_place(shop, tmp_path, monkeypatch):
+    def full(made, place):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("graphlearn.database.local.os.replace", full)
+    with pytest.raises(StorageError, match=r"the cache .*shop.duckdb cannot be written: No space left on device"):
+        gl.connect(shop(), cache=tmp_path / "shop.duckdb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_is_said_in_one_sentence(shop, monkeypatch):
+    def too_little(*args):
+        raise duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block")
+
+    monkeypatch.setattr(ingest, "_again", too_little)
+    with pytest.raises(GraphLearnError, match=r"DuckDB has not enough memory to copy 'customers' of sqlite:.*larger"):
+        gl.connect(shop())
