@@ -11,15 +11,15 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.errors import StorageError, UsageError
-from graphlearn.schema import connect
 from graphlearn.tasks import Task, TaskType
 from graphlearn.tasks.times import time_text
 
 
 def label(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A database, a folder of tables or a RelBench folder.")
+        str, typer.Argument(metavar="SOURCE", help="A database (file or URL), a folder of tables or a RelBench folder.")
     ],
     task: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")],
     split: Annotated[str, typer.Option(metavar="SPLIT", help="train, val or test.")] = "train",
@@ -28,12 +28,15 @@ def label(
         Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file instead of printing.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each label.")] = False,
 ) -> None:
     """Print the label table of a task, or the SQL behind it."""
     if out is not None:
         check_out(out, force)
-    asked = Task(connect(source), task)
+    asked = Task(open_database(source, tables=tables, exclude=exclude, cache=cache), task)
     if sql:
         text = asked.label_sql(split)
         typer.echo(json.dumps({"task": asked.name, "split": split, "sql": text}) if as_json else text)

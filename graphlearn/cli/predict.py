@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.errors import UsageError
 from graphlearn.predict import load
 from graphlearn.predict.write import check_place
-from graphlearn.schema import connect
 from graphlearn.tasks.times import time_us
 from graphlearn.training.progress import ProgressBar
 
@@ -42,6 +42,9 @@ def predict(
         bool, typer.Option("--append", help="Add to TARGET if it is there; rows of the same key are replaced.")
     ] = False,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each row.")] = False,
 ) -> None:
     """Print or save the predictions of a run for a source at a time."""
@@ -50,7 +53,11 @@ def predict(
     time = None if at is None else time_us(at, "--at")
     keys = [*(entity or []), *([] if entities is None else read_keys(entities))]
     loaded = load(run, device=device)
-    db = None if source is None else connect(source, schema=loaded.schema)
+    db = (
+        None
+        if source is None
+        else open_database(source, schema=loaded.schema, tables=tables, exclude=exclude, cache=cache)
+    )
     with ProgressBar(100, shown=to is not None) as bar:
         table = loaded.predict(
             db,

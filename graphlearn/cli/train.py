@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.predict import train as train_run
 from graphlearn.predict.train import Prepared, check_arguments
-from graphlearn.schema import connect
 from graphlearn.tasks import Task
 from graphlearn.tasks.metrics import primary_metric
 from graphlearn.tasks.times import time_text
@@ -19,7 +19,7 @@ from graphlearn.training.checkpoint import to_json
 
 def train(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A database, a folder of tables or a RelBench folder.")
+        str, typer.Argument(metavar="SOURCE", help="A database (file or URL), a folder of tables or a RelBench folder.")
     ],
     task: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
@@ -37,11 +37,14 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="Replace RUN if it is there, and forget an interrupted training of it.")
     ] = False,
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a model on a source and a task, and write a run folder."""
     check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
-    db = connect(source)
+    db = open_database(source, tables=tables, exclude=exclude, cache=cache)
     asked = Task(db, task)
     metric, _ = primary_metric(str(asked.task_type.value))
 

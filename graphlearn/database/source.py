@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from graphlearn.database.local import LocalFile
+
 
 @dataclass(frozen=True)
 class DeclaredKey:
@@ -38,6 +40,9 @@ class Source:
         declared_pkeys: Primary keys that the source declares, by table.
         declared_fkeys: Foreign keys that the source declares, by table.
         added: The expressions of the columns that :meth:`add_column` added, by (table, column).
+        comments: What the source says about (table, column), or about (table, "") as a whole.
+        notes: What the user is to be told about how it was read.
+        local: The file that a server's tables were copied into.
     """
 
     def __init__(
@@ -52,6 +57,9 @@ class Source:
         declared_pkeys: Mapping[str, tuple[str, ...]] | None = None,
         declared_fkeys: Mapping[str, tuple[DeclaredKey, ...]] | None = None,
         added: Mapping[tuple[str, str], str] | None = None,
+        comments: Mapping[tuple[str, str], str] | None = None,
+        notes: Iterable[str] = (),
+        local: LocalFile | None = None,
     ) -> None:
         self.con = con
         self.name = name
@@ -62,6 +70,9 @@ class Source:
         self.declared_pkeys = dict(declared_pkeys or {})
         self.declared_fkeys = dict(declared_fkeys or {})
         self.added = dict(added or {})
+        self.comments = dict(comments or {})
+        self.notes = tuple(notes)
+        self.local = local
         self._columns = {table: self._describe(table) for table in self.tables}
 
     def __repr__(self) -> str:
@@ -130,6 +141,8 @@ class Source:
     def close(self) -> None:
         """Lets go of the source; nothing can be read afterwards."""
         self.con.close()
+        if self.local is not None:
+            self.local.close()
 
     def _describe(self, table: str) -> dict[str, str]:
         described = self.con.execute(f"DESCRIBE SELECT * FROM {quote(table)}").fetchall()

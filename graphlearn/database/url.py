@@ -54,10 +54,12 @@ def parse_url(text: str) -> URL:
             f"'{redact(text)}' is not the URL of a database. Write scheme://user:password@host:port/database, with "
             "%40 for an '@' in the password, %3A for ':' and %2F for '/'."
         ) from error
-    if "@" in (url.host or "") or (port is not None and not 0 < port < 65536):
+    # Of an unescaped password that holds '@' and '/', one part would be taken for the host, the rest for the database.
+    cut = "@" in (url.host or "") or bool(url.host and "@" in (url.database or ""))
+    if cut or (port is not None and not 0 < port < 65536):
         raise UsageError(
             f"'{redact(text)}' is not the URL of a database: "
-            + ("write an '@' in the password as %40." if "@" in (url.host or "") else f"there is no port {port}.")
+            + ("write an '@' in the password as %40, and a '/' as %2F." if cut else f"there is no port {port}.")
         )
     if url.drivername in DRIVERS:
         return url.set(drivername=DRIVERS[url.drivername])
