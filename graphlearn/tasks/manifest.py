@@ -17,12 +17,14 @@ KINDS = ("forecast", "autocomplete", "external")
 
 
 class TaskType(enum.StrEnum):
-    """What is predicted, and hence which loss and metrics apply; the values are RelBench's."""
+    """What is predicted, and hence which loss and metrics apply; the values are RelBench's, but for ``MULTISTEP``."""
 
     BINARY = "binary_classification"
     REGRESSION = "regression"
     MULTICLASS = "multiclass_classification"
     MULTILABEL = "multilabel_classification"
+    MULTISTEP = "multistep_regression"
+    RECOMMENDATION = "recommendation"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class TaskManifest:
         kind = str(given.get("kind", ""))
         if kind not in KINDS:
             raise UsageError(f"{where}: 'kind' must be one of {', '.join(KINDS)}, got {given.get('kind')!r}.")
-        if given.get("task_type") == "recommendation":
+        if given.get("task_type") == "recommendation" and "query" not in given:
             raise UsageError(f"{where}: task '{name}' recommends a list of rows; only entity tasks can be used here.")
         types = [t.value for t in TaskType]
         if given.get("task_type") not in types:

@@ -133,10 +133,12 @@ class _Builder(Transformer[Token, Any]):
         return Key(column, str(table), (column.at[0], _at(table)[1]))
 
     def or_(self, parts: list[Condition]) -> Condition:
-        return Or(tuple(inner for p in parts for inner in (p.parts if isinstance(p, Or) else (p,))))
+        flat = tuple(inner for p in parts for inner in (p.parts if isinstance(p, Or) else (p,)))
+        return Or(flat) if len(flat) > 1 else flat[0]
 
     def and_(self, parts: list[Condition]) -> Condition:
-        return And(tuple(inner for p in parts for inner in (p.parts if isinstance(p, And) else (p,))))
+        flat = tuple(inner for p in parts for inner in (p.parts if isinstance(p, And) else (p,)))
+        return And(flat) if len(flat) > 1 else flat[0]
 
     def not_(self, parts: list[Condition]) -> Not:
         return Not(parts[0])
@@ -288,8 +290,9 @@ def _unexpected(text: str, error: UnexpectedToken) -> QueryError:
     found = "the query ends here" if token.type == "$END" else f"'{text[start:end]}' cannot stand here"
     if accepted == ["DOT"]:
         start, end = _at(before[0])
+        close = _close(text[start:end], list(KEYWORDS)) or " Write columns as table.column, texts in single quotes."
         return QueryError(
-            f"'{text[start:end]}' is no column. Write columns as table.column, and texts in single quotes.",
+            f"'{text[start:end]}' is no column.{close}",
             text,
             start,
             end,
