@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-
 _SHOWN = 120
 """Characters of a query's line that a message shows."""
 

@@ -21,19 +21,36 @@ def label(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="A database, a folder of tables or a RelBench folder.")
     ],
-    task: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")],
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="What to predict, as in PREDICT … FOR EACH …; or give --task.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")
+    ] = None,
     split: Annotated[str, typer.Option(metavar="SPLIT", help="train, val or test.")] = "train",
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL that makes the labels instead.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file instead of printing.")
     ] = None,
+    val_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start of validation; by default that of the source.")
+    ] = None,
+    test_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start of test; by default that of the source.")
+    ] = None,
+    eval_anchors: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Most anchors of validation and of test of a QUERY.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each label.")] = False,
 ) -> None:
-    """Print the label table of a task, or the SQL behind it."""
+    """Print the label table of a query or task, or the SQL behind it."""
+    from graphlearn.cli.ask import check_asked, make_task
+
     if out is not None:
         check_out(out, force)
-    asked = Task(connect(source), task)
+    check_asked(query, task)
+    asked = make_task(connect(source), query, task, val_time=val_time, test_time=test_time, eval_anchors=eval_anchors)
     if sql:
         text = asked.label_sql(split)
         typer.echo(json.dumps({"task": asked.name, "split": split, "sql": text}) if as_json else text)
@@ -51,16 +68,23 @@ def label(
 
 def summary(task: Task, split: str, labels: pd.DataFrame) -> str:
     """One line about the labels, and one for each note of the task."""
-    value = labels["label"]
-    if task.task_type is TaskType.BINARY:
-        shape = f"{value.mean():.1%} true"
-    elif task.task_type is TaskType.REGRESSION:
-        shape = f"mean {value.mean():.4g}, median {value.median():.4g}"
-    else:
-        shape = f"{len(task.classes)} classes"
     seeds = labels["seed_time"]
     span = f"{seeds.nunique():,} times from {time_text(seeds.min())} to {time_text(seeds.max())}"
-    return "\n".join([f"labels   {task.name}, {split}: {len(labels):,} ({shape}), {span}", *task.notes])
+    return "\n".join([f"labels   {task.name}, {split}: {len(labels):,} ({shape(task, labels)}), {span}", *task.notes])
+
+
+def shape(task: Task, labels: pd.DataFrame) -> str:
+    """The base rate of labels, or what stands for it."""
+    value = labels["label"]
+    if task.task_type is TaskType.BINARY:
+        return f"{value.mean():.1%} true"
+    if task.task_type is TaskType.REGRESSION:
+        return f"mean {value.mean():.4g}, median {value.median():.4g}"
+    if task.task_type is TaskType.MULTISTEP:
+        return f"{task.num_outputs} steps, mean {value.explode().mean():.4g}"
+    if task.task_type is TaskType.RECOMMENDATION:
+        return f"mean {value.str.len().mean():.4g} values"
+    return f"{len(task.classes)} classes"
 
 
 def check_out(out: Path, force: bool, *, option: str = "--out") -> None:

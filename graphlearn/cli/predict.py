@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from graphlearn.cli.ask import assumption, make_task, plan_text
 from graphlearn.cli.label import check_out, write_table
+from graphlearn.cli.train import train_aloud
 from graphlearn.errors import UsageError
 from graphlearn.predict import load
-from graphlearn.schema import connect
+from graphlearn.predict.train import check_arguments
+from graphlearn.schema import Database, connect
+from graphlearn.tasks.query import is_query
 from graphlearn.tasks.times import time_us
 from graphlearn.training.progress import ProgressBar
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN|SOURCE", help="A run folder; with a QUERY, the database.")],
     source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="The database; by default that of the training.")
+        str | None,
+        typer.Argument(
+            metavar="SOURCE|QUERY", help="The database, by default that of the training; or PREDICT … to train first."
+        ),
     ] = None,
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="The time to predict for; by default the newest in the source.")
@@ -33,16 +41,45 @@ def predict(
         Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file instead of printing.")
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="With a QUERY: the run folder to keep; by default none.")
+    ] = None,
+    eval_anchors: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="With a QUERY: most anchors of validation and of test.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(metavar="T", min=0, help="With a QUERY: time after which no new epoch begins.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With a QUERY: say what would be trained on, and do not train.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each row.")] = False,
 ) -> None:
-    """Print or save the predictions of a run for a source at a time."""
+    """Print or save the predictions of a run, or of a query, for a source at a time."""
     if to is not None:
         check_out(to, force, option="--to")
     time = None if at is None else time_us(at, "--at")
     keys = [*(entity or []), *([] if entities is None else read_keys(entities))]
-    loaded = load(run, device=device)
-    db = None if source is None else connect(source, schema=loaded.schema)
+    if is_query(source):
+        trained_on = connect(str(run))
+        asked = make_task(trained_on, source, None, eval_anchors=eval_anchors)
+        if dry_run:
+            typer.echo(plan_text(trained_on, asked))
+            return
+        with tempfile.TemporaryDirectory() as aside:
+            kept = Path(aside) / "run" if out is None else out
+            check_arguments(kept, device=device, force=force)
+            loaded = train_aloud(trained_on, asked, out=kept, device=device, max_minutes=max_minutes, force=force)
+        db: Database | None = trained_on
+    else:
+        if dry_run or out is not None or eval_anchors is not None or max_minutes is not None:
+            raise UsageError("--out, --eval-anchors, --max-minutes and --dry-run need a QUERY: PREDICT … FOR EACH ….")
+        loaded = load(run, device=device)
+        db = None if source is None else connect(source, schema=loaded.schema)
+    supposed = assumption(loaded.task)
+    if supposed is not None:
+        typer.echo(supposed, err=True)
     with ProgressBar(100, shown=to is not None) as bar:
         table = loaded.predict(
             db, at=time, entities=keys or None, progress=lambda done, rows: bar.show(100 * done // rows, "predict")

@@ -102,7 +102,7 @@ class _Builder(Transformer[Token, Any]):
         return "entity", (parts[0], ()), parts[0].at
 
     def one_entity(self, parts: list[Any]) -> tuple[str, Any, Span]:
-        column, equal, literal = parts
+        column, _, literal = parts
         return "entity", (column, (literal,)), column.at
 
     def these_entities(self, parts: list[Any]) -> tuple[str, Any, Span]:
@@ -280,7 +280,7 @@ _SHOWN = {
 def _unexpected(text: str, error: UnexpectedToken) -> QueryError:
     token = error.token
     start, end = (len(text), len(text) + 1) if token.type == "$END" else _at(token)
-    before = [t for t in tokens(text[:start])][-1:]
+    before = list(tokens(text[:start]))[-1:]
     name = before[0] if before and before[0].type == "NAME" and text[_at(before[0])[0]] != '"' else None
     accepted = sorted(error.accepts or error.expected)
     if name is not None and token.type == "LPAR":

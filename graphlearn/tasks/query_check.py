@@ -327,7 +327,8 @@ class _Checker:
         kind = self._aggregated(value, dtype)
         if value.window is None:
             raise self._error(
-                f"{name} needs a window, as in {name}({column}, 0, 30, days) for the 30 days after the anchor.", value.at
+                f"{name} needs a window, as in {name}({column}, 0, 30, days) for the 30 days after the anchor.",
+                value.at,
             )
         try:
             window = bounds(value.window)
@@ -379,7 +380,9 @@ class _Checker:
                 "another column.",
                 column.at,
             )
-        wanted = {"SUM": ("number",), "AVG": ("number",), "MIN": ("number", "time"), "MAX": ("number", "time")}.get(name)
+        wanted = {"SUM": ("number",), "AVG": ("number",), "MIN": ("number", "time"), "MAX": ("number", "time")}.get(
+            name
+        )
         if wanted is None:
             wanted = ("number", "text", "truth value", "time")
         if kind not in wanted:
@@ -473,7 +476,9 @@ class _Checker:
             try:
                 time_us(given, "the time")
             except UsageError as error:
-                raise self._error(f"{value} is a time, but {literal} is none. Write it as '2024-01-31'.", literal.at) from error
+                raise self._error(
+                    f"{value} is a time, but {literal} is none. Write it as '2024-01-31'.", literal.at
+                ) from error
         if not fits:
             wanted = {"number": "a number", "text": "a text in single quotes", "truth value": "TRUE or FALSE"}
             hint = wanted.get(kind, "a time such as '2024-01-31'")
@@ -520,7 +525,9 @@ class _Checker:
         if self.static or kind != "number":
             raise self._error(f"FORECAST is for aggregations that are numbers; {target} is none.", self._output_at())
         if self.query.output is not None and self.query.output.number > MAX_STEPS:
-            raise self._error(f"FORECAST gives at most {MAX_STEPS} steps. Ask for fewer, longer ones.", self._output_at())
+            raise self._error(
+                f"FORECAST gives at most {MAX_STEPS} steps. Ask for fewer, longer ones.", self._output_at()
+            )
         return TaskType.MULTISTEP
 
     def _list(self, target: Value, asked: str) -> TaskType:
@@ -571,7 +578,8 @@ class _Checker:
         if query.as_of != "ENTITY":
             if self.static and query.as_of is not None:
                 raise self._error(
-                    "a column of the entity is asked about at each row's own time: leave AS OF out.", query.span("as_of")
+                    "a column of the entity is asked about at each row's own time: leave AS OF out.",
+                    query.span("as_of"),
                 )
             return self.static and time_col is not None
         if not self.static:
@@ -629,7 +637,9 @@ class _Checker:
             )
         undated = [t.name for t in self.schema.tables.values() if t.time_col is None]
         if undated:
-            self.notes.append(f"Without a time, rows are always visible, whenever they were added: {', '.join(undated)}.")
+            self.notes.append(
+                f"Without a time, rows are always visible, whenever they were added: {', '.join(undated)}."
+            )
 
 
 def _sign(length: Offset) -> int:

@@ -225,7 +225,9 @@ class _Temporal:
         """
         count = max(0, (last - first) // max(1, self._shortest(self.step))) + 2
         if self.step.months:
-            times = np.array([int(self.step.times(-k).after(np.array([last]))[0]) for k in range(count)], dtype=np.int64)
+            times = np.array(
+                [int(self.step.times(-k).after(np.array([last]))[0]) for k in range(count)], dtype=np.int64
+            )
         else:
             times = last - self.step.us * np.arange(count, dtype=np.int64)
         return np.sort(times[(times >= self.beginning) & (self.horizon.after(times) > first)])
@@ -234,7 +236,9 @@ class _Temporal:
         count = max(0, (end - start) // max(1, self._shortest(self.step))) + 1
         count = count if most is None else min(count, most)
         if self.step.months:
-            times = np.array([int(self.step.times(k).after(np.array([start]))[0]) for k in range(count)], dtype=np.int64)
+            times = np.array(
+                [int(self.step.times(k).after(np.array([start]))[0]) for k in range(count)], dtype=np.int64
+            )
         else:
             times = start + self.step.us * np.arange(count, dtype=np.int64)
         return times[self.horizon.after(times) <= end]

@@ -8,6 +8,7 @@ Rows that lie in the windows of several anchors are repeated for each of them.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,9 @@ class _Compiler:
         select = self._select(conditions).select(exp.alias_(label, "label", quoted=True))
         for step in steps:
             if any(v.function not in NEVER_NULL if isinstance(v, Aggregation) else True for v in values(step)):
-                select = select.where(exp.Not(this=exp.Is(this=exp.paren(self._condition(step)), expression=exp.null())))
+                select = select.where(
+                    exp.Not(this=exp.Is(this=exp.paren(self._condition(step)), expression=exp.null()))
+                )
         return _text(select.order_by(_col("seed_time"), _col("pkey")))
 
     def cohort(self) -> str:
@@ -144,7 +147,7 @@ class _Compiler:
         for parent, hops in checked.parents.items():
             select = self._join_parent(select, parent, hops, time)
         if table.time_col is not None and self.anchors.times is not None:
-            known = exp.LTE(this=self._us(table.name, table.time_col, "e"), expression=time.copy())
+            known: exp.Expr = exp.LTE(this=self._us(table.name, table.time_col, "e"), expression=time.copy())
             if table.null_time == "keep":
                 undated = exp.Is(this=self._us(table.name, table.time_col, "e"), expression=exp.null())
                 known = exp.paren(exp.or_(undated, known))
@@ -171,11 +174,11 @@ class _Compiler:
         steps = np.unique(np.diff(times))
         return 1 if not len(steps) else int(steps[0]) if len(steps) == 1 else None
 
-    def _seed_time(self) -> tuple[exp.Expression, list[exp.Expression]]:
+    def _seed_time(self) -> tuple[exp.Expr, list[exp.Expr]]:
         """The anchor of a row, and the conditions that it lies in the split."""
         anchors, table = self.anchors, self.db.schema[self.checked.entity]
         if anchors.times is not None:
-            share: list[exp.Expression] = []
+            share: list[exp.Expr] = []
             if anchors.share is not None:
                 key = exp.cast(_col(self.checked.pkey, "e"), "VARCHAR")
                 tenth = exp.Mod(this=exp.func("md5_number_lower", key), expression=_number(10))
@@ -183,14 +186,14 @@ class _Compiler:
                 share = [exp.Between(this=tenth, low=_number(low), high=_number(high))]
             return _col("t", "a"), share
         time = self._us(table.name, str(table.time_col), "e")
-        limits: list[exp.Expression] = [exp.Not(this=exp.Is(this=time, expression=exp.null()))]
+        limits: list[exp.Expr] = [exp.Not(this=exp.Is(this=time, expression=exp.null()))]
         if anchors.after is not None:
             limits.append(exp.GT(this=time.copy(), expression=_number(anchors.after)))
         if anchors.upto is not None:
             limits.append(exp.LTE(this=time.copy(), expression=_number(anchors.upto)))
         return time, limits
 
-    def _anchor_rows(self) -> exp.Expression:
+    def _anchor_rows(self) -> exp.Expr:
         times = self.anchors.times
         assert times is not None
         step = self._step
@@ -214,7 +217,7 @@ class _Compiler:
         assert self.anchors.times is not None
         return len(self.anchors.times) == 1 or (self._step is not None and not months)
 
-    def _window_rows(self, window: Bounds) -> exp.Expression:
+    def _window_rows(self, window: Bounds) -> exp.Expr:
         times = self.anchors.times
         assert times is not None
         columns = [np.arange(len(times)), window.end.after(times)]
@@ -223,7 +226,7 @@ class _Compiler:
         rows = [tuple(int(v) for v in row) for row in zip(*columns, strict=True)]
         return _values(rows, ["k", "upto", "after"][: len(columns)])
 
-    def _seed_rows(self) -> exp.Expression:
+    def _seed_rows(self) -> exp.Expr:
         """The keys and times of rows that are asked about at their own time."""
         time, limits = self._seed_time()
         key = exp.alias_(_col(self.checked.pkey, "e"), "id", quoted=True)
@@ -275,15 +278,18 @@ class _Compiler:
             exp.alias_(self._function(function, time, names), f"v{i}", quoted=True)
             for i, function in enumerate(group.functions)
         ]
-        if any(isinstance(node, exp.Unnest | exp.Explode) or node.name.lower() == "unnest" for node in by[1].find_all(exp.Func)):
+        if any(
+            isinstance(node, exp.Unnest | exp.Explode) or node.name.lower() == "unnest"
+            for node in by[1].find_all(exp.Func)
+        ):
             return self._repeated(select, by, group, time, names)
         return select.select(*by, *found).group_by(_number(1), _number(2))
 
-    def groups_filter(self, group: _Group, names: dict[str, str]) -> list[exp.Expression]:
+    def groups_filter(self, group: _Group, names: dict[str, str]) -> list[exp.Expr]:
         return [] if group.where is None else [self._condition(group.where, names)]
 
     def _repeated(
-        self, select: exp.Select, by: list[exp.Expression], group: _Group, time: exp.Expression, names: dict[str, str]
+        self, select: exp.Select, by: list[exp.Expr], group: _Group, time: exp.Expr, names: dict[str, str]
     ) -> exp.Select:
         """Rows of several windows, repeated before they are grouped."""
         inner = select.select(*by)
@@ -300,7 +306,7 @@ class _Compiler:
         outer = exp.select(_col("id", "x"), _col("k", "x"), *found)
         return outer.from_(inner.subquery("x")).group_by(_number(1), _number(2))
 
-    def _numbered(self, window: Bounds, time: exp.Expression) -> tuple[exp.Expression, list[exp.Expression]]:
+    def _numbered(self, window: Bounds, time: exp.Expr) -> tuple[exp.Expr, list[exp.Expr]]:
         """The number of the anchor in whose window a time lies, and the conditions that there is one.
 
         Anchor k has the window (t0 + k * step + start, t0 + k * step + end].
@@ -318,7 +324,10 @@ class _Compiler:
             assert highest is not None
             if int(ends[0] - starts[0]) < step:
                 # Gaps between the windows: the place within the step must lie in the window.
-                rest = exp.Mod(this=exp.paren(exp.Sub(this=time.copy(), expression=_number(int(starts[0]) + 1))), expression=_number(step))
+                rest = exp.Mod(
+                    this=exp.paren(exp.Sub(this=time.copy(), expression=_number(int(starts[0]) + 1))),
+                    expression=_number(step),
+                )
                 limits.append(exp.LT(this=rest, expression=_number(int(ends[0] - starts[0]))))
             return highest, limits
         # The first window that ends at or after the time; before the end of window 0 the quotient is 0 or less.
@@ -326,11 +335,13 @@ class _Compiler:
         upto = _number(len(times)) if highest is None else exp.func(
             "least", _number(len(times)), exp.Add(this=highest, expression=_number(1))
         )  # fmt: skip
-        return exp.Anonymous(this="unnest", expressions=[exp.Anonymous(this="range", expressions=[lowest, upto])]), limits
+        return exp.Anonymous(
+            this="unnest", expressions=[exp.Anonymous(this="range", expressions=[lowest, upto])]
+        ), limits
 
     def _function(
-        self, call: Aggregation, time: exp.Expression, names: dict[str, str], repeated: str | None = None
-    ) -> exp.Expression:
+        self, call: Aggregation, time: exp.Expr, names: dict[str, str], repeated: str | None = None
+    ) -> exp.Expr:
         name = call.function
         if call.column.star:
             return exp.Count(this=exp.Star())
@@ -346,24 +357,27 @@ class _Compiler:
             if repeated is not None:
                 order = [_col(f"o{i}", "x") for i in range(len(order))]
             return exp.func(
-                "arg_min" if name == "FIRST" else "arg_max", value, exp.Tuple(expressions=[time.copy(), *order]), dialect="duckdb"
+                "arg_min" if name == "FIRST" else "arg_max",
+                value,
+                exp.Tuple(expressions=[time.copy(), *order]),
+                dialect="duckdb",
             )
         return exp.func(name.lower(), value, dialect="duckdb")
 
-    def _order(self, path: Path) -> list[exp.Expression]:
+    def _order(self, path: Path) -> list[exp.Expr]:
         """What decides between rows of one time: the primary key, and without one all columns that are no lists."""
         table = self.db.schema[path.rows]
-        columns = table.pkey or [c for c, d in self.db.columns(path.rows).items() if kind_of(d) not in ("list", "other")]
+        columns = table.pkey or [
+            c for c, d in self.db.columns(path.rows).items() if kind_of(d) not in ("list", "other")
+        ]
         return [_col(column, "r0") for column in columns]
 
-    def _match(self, hop: Hop, before: str, alias: str) -> exp.Expression:
+    def _match(self, hop: Hop, before: str, alias: str) -> exp.Expr:
         """The row of ``hop.key.table`` that the key names."""
         pairs = zip(hop.key.columns, self.db.schema[hop.key.table].pkey, strict=True)
         return _joined(exp.And, [exp.EQ(this=_col(own, before), expression=_col(other, alias)) for own, other in pairs])
 
-    def _join_parent(
-        self, select: exp.Select, parent: str, hops: tuple[Hop, ...], time: exp.Expression
-    ) -> exp.Select:
+    def _join_parent(self, select: exp.Select, parent: str, hops: tuple[Hop, ...], time: exp.Expr) -> exp.Select:
         before = "e"
         for i, hop in enumerate(hops):
             alias = f"p{len(self.parents)}_{i}"
@@ -380,11 +394,11 @@ class _Compiler:
 
     # Values and conditions
 
-    def _us(self, table: str, column: str, alias: str) -> exp.Expression:
+    def _us(self, table: str, column: str, alias: str) -> exp.Expr:
         text = time_us(_col(column, alias).sql("duckdb"), self.db.columns(table)[column])
         return sqlglot.parse_one(text, read="duckdb")
 
-    def _value(self, column: Column, alias: str) -> exp.Expression:
+    def _value(self, column: Column, alias: str) -> exp.Expr:
         """A column; a number that is none is missing, a time is microseconds."""
         dtype, value = self.db.columns(column.table)[column.name], _col(column.name, alias)
         if kind_of(dtype) == "time":
@@ -393,14 +407,14 @@ class _Compiler:
             return exp.func("nullif", value, exp.cast(exp.Literal.string("NaN"), dtype))
         return exp.cast(value, "VARCHAR") if dtype.startswith("ENUM") else value
 
-    def _read(self, value: Value, names: dict[str, str] | None) -> exp.Expression:
+    def _read(self, value: Value, names: dict[str, str] | None) -> exp.Expr:
         """A value where a condition reads it: in the rows of an aggregation, or beside the entity."""
         if isinstance(value, Column):
             if names is not None:
                 return self._value(value, names[value.table])
             return self._value(value, "e" if value.table == self.checked.entity else self.parents[value.table])
         group, name = self.place[value]
-        found: exp.Expression = _col(name, group.name)
+        found: exp.Expr = _col(name, group.name)
         if value.function == "EXISTS":
             if group.name in self.inner:
                 return exp.GT(this=found, expression=_number(0))
@@ -409,7 +423,7 @@ class _Compiler:
             return exp.func("coalesce", found, _number(0))
         return found
 
-    def _condition(self, condition: Condition, names: dict[str, str] | None = None) -> exp.Expression:
+    def _condition(self, condition: Condition, names: dict[str, str] | None = None) -> exp.Expr:
         if isinstance(condition, And | Or):
             parts = [self._condition(part, names) for part in condition.parts]
             return exp.paren(_joined(exp.And if isinstance(condition, And) else exp.Or, parts))
@@ -428,7 +442,7 @@ class _Compiler:
             low, high = _literal(condition.low, kind), _literal(condition.high, kind)
             return exp.Between(this=value, low=low, high=high)
         if isinstance(condition, Among):
-            found: exp.Expression = exp.In(
+            found: exp.Expr = exp.In(
                 this=value, expressions=[_literal(literal, kind) for literal in condition.literals]
             )
         else:
@@ -440,7 +454,7 @@ class _Compiler:
             return self.checked.rows[value].kind
         return kind_of(self.db.columns(value.table)[value.name])
 
-    def _label(self, steps: list[Condition]) -> exp.Expression:
+    def _label(self, steps: list[Condition]) -> exp.Expr:
         if self.checked.task_type is TaskType.MULTISTEP:
             numbers = [exp.cast(self._condition(step), "DOUBLE") for step in steps]
             return exp.Array(expressions=numbers)
@@ -472,7 +486,7 @@ def _required(condition: Condition) -> set[Aggregation]:
     if isinstance(condition, Compare):
         bar = condition.literal.value
         assert isinstance(bar, int | float)
-        zero = {"=": bar == 0, "!=": bar != 0, "<": 0 < bar, "<=": 0 <= bar, ">": 0 > bar, ">=": 0 >= bar}
+        zero = {"=": bar == 0, "!=": bar != 0, "<": bar > 0, "<=": bar >= 0, ">": bar < 0, ">=": bar <= 0}
         return set() if zero[condition.operator] else {value}
     return set()
 
@@ -485,7 +499,7 @@ def _defined(target: Condition) -> set[Aggregation]:
     return {value} if isinstance(value, Aggregation) and value.function not in NEVER_NULL else set()
 
 
-def _match_text(condition: Matches, value: exp.Expression, kind: str) -> exp.Expression:
+def _match_text(condition: Matches, value: exp.Expr, kind: str) -> exp.Expr:
     text = exp.Literal.string(str(condition.text.value))
     if kind == "list":
         return exp.func("list_contains", value, text)
@@ -495,7 +509,7 @@ def _match_text(condition: Matches, value: exp.Expression, kind: str) -> exp.Exp
     return exp.Anonymous(this=name, expressions=[value, text])
 
 
-def _literal(literal: Literal, kind: str) -> exp.Expression:
+def _literal(literal: Literal, kind: str) -> exp.Expr:
     value = literal.value
     if kind == "time":
         return _number(to_us(value.isoformat() if isinstance(value, dt.date) else str(value), "the time"))
@@ -506,7 +520,7 @@ def _literal(literal: Literal, kind: str) -> exp.Expression:
     return exp.Literal.string(str(value))
 
 
-def _number(value: int | float) -> exp.Expression:
+def _number(value: int | float) -> exp.Expr:
     number = exp.Literal.number(repr(abs(value)))
     return exp.Neg(this=number) if value < 0 else number
 
@@ -515,21 +529,21 @@ def _col(name: str, table: str | None = None) -> exp.Column:
     return exp.column(exp.to_identifier(name, quoted=True), table=None if table is None else exp.to_identifier(table))
 
 
-def _table(name: str, alias: str) -> exp.Expression:
+def _table(name: str, alias: str) -> exp.Expr:
     place = exp.Table(this=exp.to_identifier(name, quoted=True), db=exp.to_identifier("main"))
     return exp.alias_(place, alias, table=True)
 
 
-def _from(name: str, alias: str) -> exp.Expression:
+def _from(name: str, alias: str) -> exp.Expr:
     place = exp.Table(this=exp.to_identifier(name))
     return place if name == alias else exp.alias_(place, alias, table=True)
 
 
-def _values(rows: list[tuple[int, ...]], columns: list[str]) -> exp.Expression:
+def _values(rows: list[tuple[int, ...]], columns: list[str]) -> exp.Expr:
     return exp.select("*").from_(exp.values(rows, alias="n", columns=columns))
 
 
-def _joined(kind: type[exp.Connector], parts: list[exp.Expression]) -> exp.Expression:
+def _joined(kind: type[exp.Connector], parts: Sequence[exp.Expr]) -> exp.Expr:
     """AND or OR of many parts as a tree of small depth, which no parser minds."""
     if len(parts) == 1:
         return parts[0]
@@ -537,8 +551,8 @@ def _joined(kind: type[exp.Connector], parts: list[exp.Expression]) -> exp.Expre
     return kind(this=_joined(kind, parts[:middle]), expression=_joined(kind, parts[middle:]))
 
 
-def _between(time: exp.Expression, after: exp.Expression | None, upto: exp.Expression | None) -> list[exp.Expression]:
-    found: list[exp.Expression] = []
+def _between(time: exp.Expr, after: exp.Expr | None, upto: exp.Expr | None) -> list[exp.Expr]:
+    found: list[exp.Expr] = []
     if after is not None:
         found.append(exp.GT(this=time.copy(), expression=after))
     if upto is not None:
@@ -546,13 +560,13 @@ def _between(time: exp.Expression, after: exp.Expression | None, upto: exp.Expre
     return found
 
 
-def _divided(time: exp.Expression, origin: int, step: int) -> exp.Expression:
+def _divided(time: exp.Expr, origin: int, step: int) -> exp.Expr:
     """``(time - origin) // step``; DuckDB rounds towards zero."""
     since = exp.paren(exp.Sub(this=time.copy(), expression=_number(origin)))
     return exp.IntDiv(this=since, expression=_number(step))
 
 
-def _moved(time: exp.Expression, length: Offset) -> exp.Expression:
+def _moved(time: exp.Expr, length: Offset) -> exp.Expr:
     if not length.months:
         return time if not length.us else exp.Add(this=time, expression=_number(length.us))
     months = exp.func("to_months", _number(length.months))
@@ -575,5 +589,5 @@ def _joins(path: Path) -> dict[Hop, tuple[str, str]]:
     return up | {hop: (f"o{i}", f"o{i - 1}" if i else "r0") for i, hop in enumerate(path.out)}
 
 
-def _text(select: exp.Expression) -> str:
+def _text(select: exp.Expr) -> str:
     return select.sql(dialect="duckdb", pretty=True)

@@ -22,9 +22,9 @@ UNITS = {
 }
 AGGREGATIONS = ("COUNT", "SUM", "AVG", "MIN", "MAX", "COUNT_DISTINCT", "LIST_DISTINCT", "FIRST", "LAST")
 CLAUSES = (
-    "PREDICT", "CLASSIFY", "RANK", "TOP", "FORECAST", "TIMEFRAMES", "FOR", "EACH", "IN", "WHERE", "ASSUMING", "AS", "OF",
-    "NOW", "LATEST", "ENTITY", "EVERY", "VIA", "OR", "AND", "NOT", "IS", "NULL", "LIKE", "CONTAINS", "STARTS", "ENDS",
-    "WITH", "BETWEEN", "EXISTS", "TRUE", "FALSE", "INF",
+    "PREDICT", "CLASSIFY", "RANK", "TOP", "FORECAST", "TIMEFRAMES", "FOR", "EACH", "IN", "WHERE", "ASSUMING", "AS",
+    "OF", "NOW", "LATEST", "ENTITY", "EVERY", "VIA", "OR", "AND", "NOT", "IS", "NULL", "LIKE", "CONTAINS", "STARTS",
+    "ENDS", "WITH", "BETWEEN", "EXISTS", "TRUE", "FALSE", "INF",
 )  # fmt: skip
 KEYWORDS = {word: word for word in (*CLAUSES, *AGGREGATIONS)} | UNITS | {"INFINITY": "INF"}
 _SIGNS = {
@@ -50,9 +50,9 @@ class QueryLexer(Lexer):
     def __init__(self, conf: object) -> None:
         pass
 
-    def lex(self, data: Any) -> Iterator[Token]:
-        """The tokens of the text ``data``."""
-        return tokens(str(data))
+    def lex(self, lexer_state: Any, parser_state: Any = None) -> Iterator[Token]:
+        """The tokens of a text."""
+        return tokens(str(lexer_state))
 
 
 def tokens(text: str) -> Iterator[Token]:

@@ -12,16 +12,12 @@ Span: TypeAlias = tuple[int, int]
 """Where something stands in the text: its first character, and the one after its last."""
 
 
-def _span() -> Span:
-    return field(default=(0, 0), compare=False, repr=False)
-
-
 @dataclass(frozen=True)
 class Literal:
     """A number, text, truth value, NULL, date or time."""
 
     value: int | float | str | bool | dt.date | dt.datetime | None
-    at: Span = _span()
+    at: Span = field(default=(0, 0), compare=False, repr=False)
 
     def __str__(self) -> str:
         value = self.value
@@ -41,7 +37,7 @@ class Column:
     table: str
     name: str
     star: bool = False
-    at: Span = _span()
+    at: Span = field(default=(0, 0), compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{quoted(self.table)}.{'*' if self.star else quoted(self.name)}"
@@ -54,7 +50,7 @@ class Window:
     start: float | None
     end: float
     unit: str = "DAYS"
-    at: Span = _span()
+    at: Span = field(default=(0, 0), compare=False, repr=False)
 
     def __str__(self) -> str:
         start = "-INF" if self.start is None else f"{self.start:.15g}"
@@ -69,7 +65,7 @@ class Aggregation:
     column: Column
     where: Condition | None = None
     window: Window | None = None
-    at: Span = _span()
+    at: Span = field(default=(0, 0), compare=False, repr=False)
 
     def __str__(self) -> str:
         where = "" if self.where is None else f" WHERE {self.where}"
@@ -180,7 +176,7 @@ class Output:
 
     kind: str
     number: int = 1
-    at: Span = _span()
+    at: Span = field(default=(0, 0), compare=False, repr=False)
 
     def __str__(self) -> str:
         return {"RANK": f"RANK TOP {self.number}", "FORECAST": f"FORECAST {self.number} TIMEFRAMES"}.get(
@@ -194,7 +190,7 @@ class Key:
 
     column: Column
     table: str
-    at: Span = _span()
+    at: Span = field(default=(0, 0), compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.column} -> {quoted(self.table)}"

@@ -29,8 +29,9 @@ class Offset:
         """``times`` moved by this: int64 microseconds ``[N]``."""
         if not self.months:
             return np.asarray(times + self.us)
-        stamps = pd.to_datetime(times, unit="us").astype("datetime64[us]") + pd.DateOffset(months=self.months)
-        return stamps.astype("datetime64[us]").to_numpy().astype(np.int64)
+        stamps = pd.Series(times.astype("datetime64[us]")) + pd.DateOffset(months=self.months)
+        moved: np.ndarray = stamps.astype("datetime64[us]").to_numpy().astype(np.int64)
+        return moved
 
     def longest(self) -> int:
         """Microseconds that this is at most."""

@@ -26,6 +26,7 @@ from graphlearn.tasks.manifest import TaskManifest, TaskType, find_task
 from graphlearn.tasks.query import is_query, parse
 from graphlearn.tasks.query_check import is_static
 from graphlearn.tasks.query_labels import QueryLabels, make_labels
+from graphlearn.tasks.query_sql import cohort_sql
 from graphlearn.tasks.store import save_task
 from graphlearn.tasks.times import TimeLike, duration_text, duration_us, time_text, time_us
 
@@ -70,6 +71,7 @@ class Task:
         completes: Whether the target is a column of the entity's own row, which is known but for that column.
         classes: Class values of multiclass and multilabel tasks, found on train; position is the class index.
         description: One line, or None.
+        num_outputs: Number of values of a prediction: of classes, of steps, or 1.
         sql: The manifest's SQL of a forecast task, or None.
         query: The predictive query that the task was made from, or None.
         step: Microseconds between two anchors; the label window, unless a query says otherwise.
@@ -277,6 +279,13 @@ class Task:
         return f"Task({self.name!r}, {self.task_type}, {self.entity_table}.{self.pkey_col} -> {self.target_col})"
 
     @property
+    def num_outputs(self) -> int:
+        output = None if self.query is None else parse(self.query).output
+        if self.task_type is TaskType.MULTISTEP and output is not None:
+            return output.number
+        return max(len(self.classes), 1)
+
+    @property
     def labels_given(self) -> bool:
         """Whether the labels were given as a table, so that only this object has them."""
         return self._given is not None
@@ -402,6 +411,14 @@ class Task:
             missing = found.filter(found["missing"])
             found = (missing if missing.num_rows else found).drop_columns("missing")
         return found
+
+    def cohort_size(self, split: str) -> int | None:
+        """Number of (entity, anchor) pairs of a split for which a query's WHERE holds, labelled or not."""
+        if self._asked is None:
+            return None
+        db = self._need_db(split)
+        sql = cohort_sql(db, self._asked.checked, self._asked.anchors[split])
+        return int(db.rows(f"SELECT count(*) FROM ({sql})")[0][0])
 
     @property
     def as_of(self) -> int | None:

@@ -47,7 +47,10 @@ REFUSED = {
         f"PREDICT SUM(orders.total, -30, 0, days) {EACH}",
         r"column 27: the window of a target ends at or before the anchor",
     ),
-    32: (f"PREDICT SUM(orders.status, 0, 30, days) {EACH}", r"column 13: SUM needs a number, but orders.status is a text"),
+    32: (
+        f"PREDICT SUM(orders.status, 0, 30, days) {EACH}",
+        r"column 13: SUM needs a number, but orders.status is a text",
+    ),
     33: (
         f"PREDICT LIST_DISTINCT(orders.channel, 0, 30, days) {EACH}",
         r"column 9: LIST_DISTINCT is a set of values: say CLASSIFY before FOR",

@@ -124,8 +124,8 @@ def aggregations(draw: Any, tables: list[str], past: bool) -> tuple[Aggregation,
         ("COUNT_DISTINCT", Column(table, TIMES[table]), "number", []),
     ]
     for name in NUMBERS[table]:
-        for function in ("SUM", "AVG", "MIN", "MAX", "FIRST", "LAST", "COUNT"):
-            choices.append((function, Column(table, name), "number", []))
+        functions = ("SUM", "AVG", "MIN", "MAX", "FIRST", "LAST", "COUNT")
+        choices += [(function, Column(table, name), "number", []) for function in functions]
     for name, texts in TEXTS[table].items():
         choices += [(f, Column(table, name), "text", texts) for f in ("FIRST", "LAST")]
         choices.append(("LIST_DISTINCT", Column(table, name), "list", texts))

@@ -118,9 +118,7 @@ class Slow:
             return any(value == _plain(literal, value) for literal in condition.literals) != condition.negated
         return _matches(condition, value) != condition.negated
 
-    def value(
-        self, value: Value, entity: Row, table: str, at: int, rows: Row | None = None, shift: int = 0
-    ) -> Any:
+    def value(self, value: Value, entity: Row, table: str, at: int, rows: Row | None = None, shift: int = 0) -> Any:
         if isinstance(value, Column):
             return (entity if rows is None else rows)[value.name]
         window = value.window
@@ -177,7 +175,11 @@ def _moved(at: int, number: float, unit: str) -> int:
 
 
 def _us(time: Any) -> int | None:
-    return None if time is None or time is pd.NaT else int(pd.Timestamp(time).as_unit("us").to_datetime64().astype("int64"))
+    return (
+        None
+        if time is None or time is pd.NaT
+        else int(pd.Timestamp(time).as_unit("us").to_datetime64().astype("int64"))
+    )
 
 
 def _plain(literal: Literal, beside: Any) -> Any:
