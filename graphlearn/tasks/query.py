@@ -15,7 +15,7 @@ from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedToken
 
 from graphlearn.errors import QueryError
-from graphlearn.tasks.query_tokens import AGGREGATIONS, KEYWORDS, QueryLexer, tokens
+from graphlearn.tasks.query_tokens import AGGREGATIONS, CLAUSES, KEYWORDS, QueryLexer, tokens
 from graphlearn.tasks.query_tree import (
     Aggregation,
     Among,
@@ -54,7 +54,7 @@ def parse(text: str) -> Query:
 
 def is_query(text: object) -> bool:
     """Whether a text is meant as a query rather than as the name of a task."""
-    return isinstance(text, str) and text.split(maxsplit=1)[:1] in (["PREDICT"], ["predict"], ["Predict"])
+    return isinstance(text, str) and [word.upper() for word in text.split(maxsplit=1)[:1]] == ["PREDICT"]
 
 
 @functools.cache
@@ -271,9 +271,9 @@ def span_of(node: object) -> Span:
 
 
 _SHOWN = {
-    "NAME": "a name", "NUMBER": "a number", "STRING": "a text in single quotes", "DATE": "a date", "LPAR": "(",
-    "RPAR": ")", "COMMA": ",", "DOT": ".", "STAR": "*", "_ARROW": "->", "EQUAL": "=", "OTHER": "another comparison",
-    "MINUS": "-", "_SEMICOLON": ";", "$END": "the end of the query",
+    "NAME": "a name", "NUMBER": "a number", "STRING": "a text in single quotes", "DATE": "a date", "LPAR": "'('",
+    "RPAR": "')'", "COMMA": "','", "DOT": "'.'", "STAR": "'*'", "_ARROW": "'->'", "EQUAL": "'='", "MINUS": "'-'",
+    "OTHER": "another comparison", "_SEMICOLON": "';'", "$END": "the end of the query",
 }  # fmt: skip
 
 
@@ -290,7 +290,7 @@ def _unexpected(text: str, error: UnexpectedToken) -> QueryError:
     found = "the query ends here" if token.type == "$END" else f"'{text[start:end]}' cannot stand here"
     if accepted == ["DOT"]:
         start, end = _at(before[0])
-        close = _close(text[start:end], list(KEYWORDS)) or " Write columns as table.column, texts in single quotes."
+        close = _close(text[start:end], (*CLAUSES, *AGGREGATIONS)) or " Write columns as table.column, texts in single quotes."
         return QueryError(
             f"'{text[start:end]}' is no column.{close}",
             text,
@@ -305,5 +305,5 @@ def _unexpected(text: str, error: UnexpectedToken) -> QueryError:
 
 
 def _close(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word.upper(), known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.upper(), known, n=1, cutoff=0.7)
     return f" Did you mean '{close[0]}'?" if close else ""
