@@ -54,7 +54,9 @@ def _plan(db: Database, task: Task) -> Iterator[str]:
             continue
         times = labels["seed_time"]
         size = task.cohort_size(split)
-        left_out = "" if not size or size == len(labels) else f"; {1 - len(labels) / size:.1%} of {size:,} have no label"
+        left_out = (
+            "" if not size or size == len(labels) else f"; {1 - len(labels) / size:.1%} of {size:,} have no label"
+        )
         yield (
             f"{split:<9}{len(labels):,} labels ({shape(task, labels)}) at {times.nunique():,} times from "
             f"{time_text(times.min())} to {time_text(times.max())}{left_out}"

@@ -290,7 +290,10 @@ def _unexpected(text: str, error: UnexpectedToken) -> QueryError:
     found = "the query ends here" if token.type == "$END" else f"'{text[start:end]}' cannot stand here"
     if accepted == ["DOT"]:
         start, end = _at(before[0])
-        close = _close(text[start:end], (*CLAUSES, *AGGREGATIONS)) or " Write columns as table.column, texts in single quotes."
+        close = (
+            _close(text[start:end], (*CLAUSES, *AGGREGATIONS))
+            or " Write columns as table.column, texts in single quotes."
+        )
         return QueryError(
             f"'{text[start:end]}' is no column.{close}",
             text,

@@ -285,9 +285,10 @@ class _Checker:
                 found = chains(self.schema, self.entity, value.table)
                 short = [chain for chain in found if len(chain) == len(found[0])]
                 if len(short) != 1:
-                    why = "no foreign key" if not found else f"{len(short)} foreign keys"
+                    own = f"of '{self.entity}'"
+                    why = f"no foreign key {own} leads" if not found else f"{len(short)} foreign keys {own} lead"
                     raise self._error(
-                        f"{why} of '{self.entity}' lead to '{value.table}', so {value} is not one value of an entity. "
+                        f"{why} to '{value.table}', so {value} is not one value of an entity. "
                         f"Aggregate it over a window of the past, or use a column of '{self.entity}'.",
                         value.at,
                     )
@@ -443,8 +444,6 @@ class _Checker:
         value, kind = str(test.value), self._kind(test.value)
         if isinstance(test, IsNull):
             return
-        if isinstance(test.value, Aggregation) and test.value.function == "EXISTS":
-            raise self._error("EXISTS is true or false already. Leave the comparison out, or write NOT.", test.value.at)
         if isinstance(test, Matches):
             if kind == "list" and test.operator == "CONTAINS":
                 dtype = "" if isinstance(test.value, Column) else self._dtype(test.value.column)
