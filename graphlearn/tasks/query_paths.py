@@ -78,9 +78,8 @@ def find_path(schema: Schema, table: str, entity: str, via: tuple[Key, ...]) -> 
             f"no foreign key leads from '{table}' to '{entity}', nor from a third table to both. Declare one in the "
             "schema ('fkeys'), or choose another table."
         )
+    # Never none: a hop that is not allowed has a twin, between the same tables, that VIA names.
     allowed = [path for path in found if all(_allows(via, hop) for hop in (*path.up, *path.out))]
-    if not allowed:
-        raise PathError(f"VIA leaves no way from '{table}' to '{entity}'. Without it there are: {_some(found)}.")
     named = {path: sum(_names(key, hop) for key in via for hop in (*path.up, *path.out)) for path in allowed}
     best = min((-named[path], len(path)) for path in allowed)
     chosen = [path for path in allowed if (-named[path], len(path)) == best]

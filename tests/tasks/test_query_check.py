@@ -164,9 +164,26 @@ def test_a_longer_chain_needs_via_and_two_named_ways_contradict():
     with pytest.raises(QueryError, match=r"in 2 ways of the same length"):
         check_query(db, f"{ask} VIA sale.buyer -> person, sale.agent -> person")
     with pytest.raises(QueryError, match=r"2 foreign keys of 'sale' lead to 'person', so person.at is not one value"):
-        check_query(db, "PREDICT COUNT(item.*, 0, 3) FOR EACH sale.id WHERE person.at > '2020-01-01'")
-    with pytest.raises(QueryError, match=r"VIA leaves no way from 'item' to 'shop'. Without it there are: item.sale"):
-        check_query(db, "PREDICT COUNT(item.*, 0, 3) FOR EACH shop.id VIA item.other -> sale")
+        check_query(
+            db,
+            "PREDICT COUNT(item.*, 0, 3) FOR EACH sale.id WHERE person.at > '2020-01-01' VIA item.sale -> sale",
+        )
+
+
+def test_via_may_leave_no_way():
+    db = graph(
+        table("person"),
+        table("home", owner="person"),
+        table("desk", user="person"),
+        table("note", home="home", desk="desk"),
+        table("other", home="home", old="home"),
+    )
+    ask = "PREDICT COUNT(note.*, 0, 3) FOR EACH person.id VIA"
+    assert [str(r.path) for r in check_query(db, f"{ask} note.desk -> desk").rows.values()] == [
+        "note.desk -> desk, desk.user -> person"
+    ]
+    with pytest.raises(QueryError, match=r"VIA other.old -> home is on no path of this query"):
+        check_query(db, f"{ask} other.old -> home, note.desk -> desk")
 
 
 def test_a_table_that_names_itself():
