@@ -40,18 +40,21 @@ F1 = {
     "driver-top3": (
         f"PREDICT MIN(qualifying.position, 0, 30, days) <= 3 {DRIVERS}",
         "SELECT e.driverId AS pkey, epoch_us(t.timestamp) AS seed_time, min(e.position) <= 3 AS label "
-        "FROM timestamps AS t JOIN qualifying AS e ON e.date > t.timestamp AND e.date <= t.timestamp + INTERVAL '30 days' GROUP BY ALL",
+        "FROM timestamps AS t JOIN qualifying AS e ON e.date > t.timestamp "
+        "AND e.date <= t.timestamp + INTERVAL '30 days' GROUP BY ALL",
     ),
     "driver-position": (
         f"PREDICT AVG(results.positionOrder, 0, 60, days) {DRIVERS}",
         "SELECT e.driverId AS pkey, epoch_us(t.timestamp) AS seed_time, avg(e.positionOrder) AS label "
-        "FROM timestamps AS t JOIN results AS e ON e.date > t.timestamp AND e.date <= t.timestamp + INTERVAL '60 days' GROUP BY ALL",
+        "FROM timestamps AS t JOIN results AS e ON e.date > t.timestamp "
+        "AND e.date <= t.timestamp + INTERVAL '60 days' GROUP BY ALL",
     ),
     "driver-dnf": (
         f"PREDICT COUNT(results.* WHERE results.statusId != 1, 0, 30, days) > 0 {DRIVERS} "
         "ASSUMING COUNT(results.*, 0, 30, days) > 0",
         "SELECT e.driverId AS pkey, epoch_us(t.timestamp) AS seed_time, max(e.statusId <> 1) AS label "
-        "FROM timestamps AS t JOIN results AS e ON e.date > t.timestamp AND e.date <= t.timestamp + INTERVAL '30 days' GROUP BY ALL",
+        "FROM timestamps AS t JOIN results AS e ON e.date > t.timestamp "
+        "AND e.date <= t.timestamp + INTERVAL '30 days' GROUP BY ALL",
     ),
 }
 CHURN = (

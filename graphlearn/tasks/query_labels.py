@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphlearn.database import quote, time_us
-from graphlearn.errors import TaskError
+from graphlearn.errors import TaskError, UsageError
 from graphlearn.tasks.labels import SPLITS, EmptySplitError, time_range
 from graphlearn.tasks.manifest import TaskManifest
 from graphlearn.tasks.query_check import Checked, check_query, values
@@ -96,6 +96,7 @@ def make_labels(
 
     Raises:
         QueryError: If the query means nothing, or nothing that this database can answer.
+        UsageError: If one of ``val_time`` and ``test_time`` is given without the other.
         TaskError: If there are fewer than three train anchors.
     """
     checked = check_query(db, text)
@@ -121,7 +122,7 @@ def make_labels(
         )
     else:
         if (val_time is None) != (test_time is None):
-            raise TaskError("one of val_timestamp and test_timestamp is given: give both, or neither.")
+            raise UsageError("one of val_timestamp and test_timestamp is given: give both, or neither.")
         laid = _Temporal(db, checked)
         if val_time is None or test_time is None:
             val_time, test_time = laid.default_splits()

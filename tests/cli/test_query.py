@@ -40,11 +40,11 @@ def test_label_prints_the_labels_or_their_sql(shop: Path, capfd):
     assert code == 0
     assert db.arrow(sql).num_rows == len(expected)
     code, out, _ = run(
-        capfd, "label", shop, QUERY, "--split", "val", "--val-time", "2021-06-01", "--test-time", "2021-10-01",
+        capfd, "label", shop, QUERY, "--split", "val", "--val-time", "2021-07-15", "--test-time", "2021-10-01",
         "--eval-anchors", 2, "--json",
     )  # fmt: skip
     times = sorted({json.loads(line)["seed_time"] for line in out.splitlines()})
-    assert times == ["2021-06-01T00:00:00.000000", "2021-07-01T00:00:00.000000"]
+    assert times == ["2021-07-15T00:00:00.000000", "2021-08-14T00:00:00.000000"]
 
 
 def test_a_dry_run_says_what_would_happen(shop: Path, capfd, tmp_path: Path):
@@ -68,10 +68,11 @@ def test_a_dry_run_says_what_would_happen(shop: Path, capfd, tmp_path: Path):
     assert code == 0
     assert "hidden   orders.kind: it is what is asked" in out
     steps = f"PREDICT COUNT(orders.*, 0, 7) FORECAST 2 TIMEFRAMES {EACH}"
-    code, out, _ = run(capfd, "train", shop, steps, "--dry-run", "--test-time", "2021-10-20")
+    code, out, _ = run(capfd, "train", shop, steps, "--dry-run")
     assert code == 0
     assert "labels (2 steps, mean " in out
-    assert "test     empty" in run(capfd, "train", shop, steps, "--dry-run", "--test-time", "2031-10-20")[1]
+    late = ("--val-time", "2021-10-01", "--test-time", "2031-10-20")
+    assert "test     empty" in run(capfd, "train", shop, steps, "--dry-run", *late)[1]
 
 
 def test_train_then_predict(shop: Path, capfd, tmp_path: Path):
@@ -93,7 +94,7 @@ def test_train_then_predict(shop: Path, capfd, tmp_path: Path):
 
 def test_predict_trains_first(shop: Path, capfd, tmp_path: Path):
     query = (
-        "PREDICT SUM(orders.amount, 0, 14) FORECAST 2 TIMEFRAMES FOR customers.customer_id IN (3, 1) "
+        "PREDICT SUM(orders.amount, 0, 14) FORECAST 2 TIMEFRAMES FOR customers.customer_id IN ('c003', 'c001') "
         "ASSUMING EXISTS(orders.*, 0, 14) AS OF '2021-11-01'"
     )
     out = tmp_path / "run"
@@ -101,7 +102,7 @@ def test_predict_trains_first(shop: Path, capfd, tmp_path: Path):
     assert code == 0, err
     found = pd.read_csv(io.StringIO(printed))
     assert list(found.columns) == ["pkey", "seed_time", "prediction", "prediction(2)"]
-    assert found["pkey"].tolist() == [1, 3]
+    assert found["pkey"].tolist() == ["c001", "c003"]
     assert set(found["seed_time"]) == {"2021-11-01"}
     assert "Supposed: EXISTS(orders.*, 0, 14, days). The answer is an association among cases where it" in err
     assert load(out).task.num_outputs == 2

@@ -155,7 +155,7 @@ def test_too_few_anchors(shop: Database, text: str, message: str):
 
 
 def test_arguments_that_do_not_go_together(shop: Database, f1: Database):
-    with pytest.raises(TaskError, match=r"one of val_timestamp and test_timestamp is given: give both, or neither"):
+    with pytest.raises(UsageError, match=r"one of val_timestamp and test_timestamp is given: give both, or neither"):
         Task(shop, CHURN, val_timestamp="2024-01-01")
     with pytest.raises(UsageError, match=r"'eval_anchors' must be at least 1, got 0"):
         Task(shop, CHURN, eval_anchors=0)
