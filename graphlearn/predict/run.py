@@ -160,10 +160,10 @@ class Run:
         db = self._database(db)
         graph = self.graph(db)
         store = graph[self.task.entity_table]
-        asked = self.task if self.task.query is None else Task.from_dict(db, self._task_values())
         if time is None and not (completes and "time" in store):
-            time = newest_time(graph) if asked.as_of is None else asked.as_of
-        cohort = asked.cohort(time) if entities is None else None
+            dated = any("time" in other for other in graph.node_stores)
+            time = self.task.as_of or (newest_time(graph) if dated or not completes else self.task.val_time)
+        cohort = self.task.cohort(time, db) if entities is None else None
         if cohort is not None:
             keys = _as_keys(cohort["pkey"].to_pylist(), store.pkey.type, self.task)
         elif entities is not None:

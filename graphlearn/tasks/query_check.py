@@ -100,10 +100,7 @@ class Checked:
     @property
     def as_of(self) -> int | None:
         """The time to predict for, if the query says one, in microseconds UTC."""
-        asked = self.query.as_of
-        if isinstance(asked, Literal):
-            return time_us(str(asked.value), "AS OF")
-        return time_us(dt.datetime.now(dt.UTC), "AS OF") if asked == "NOW" else None
+        return as_of_time(self.query)
 
 
 def check_query(db: Database, text: str | Query) -> Checked:
@@ -130,6 +127,13 @@ def values(condition: Condition) -> Iterator[Value]:
 def is_static(query: Query) -> bool:
     """Whether the target is about the entity's own columns."""
     return not any(isinstance(value, Aggregation) for value in values(query.target))
+
+
+def as_of_time(query: Query) -> int | None:
+    """The time of AS OF, microseconds UTC; None if it is that of the data or of each row."""
+    if isinstance(query.as_of, Literal):
+        return time_us(str(query.as_of.value), "AS OF")
+    return time_us(dt.datetime.now(dt.UTC), "AS OF") if query.as_of == "NOW" else None
 
 
 def kind_of(dtype: str) -> str:

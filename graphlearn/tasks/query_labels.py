@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from graphlearn.database import quote, time_us
 from graphlearn.errors import TaskError, UsageError
-from graphlearn.tasks.labels import SPLITS, EmptySplitError, time_range
+from graphlearn.tasks.labels import SPLITS, EmptySplitError, run_sql, time_range
 from graphlearn.tasks.manifest import TaskManifest
 from graphlearn.tasks.query_check import Checked, check_query, values
 from graphlearn.tasks.query_sql import Anchors, cohort_sql, label_sql
@@ -65,11 +66,19 @@ class QueryLabels:
             )
         return label_sql(db, self.checked, self.anchors[split])
 
-    def cohort_sql(self, db: Database, at: int | None) -> str:
-        """The SELECT of the entities that the query is about at a time, or each at its own."""
-        if self.checked.own_time:
-            return cohort_sql(db, self.checked, Anchors())
-        return cohort_sql(db, self.checked, Anchors(np.array([self.test_time if at is None else at])))
+
+def query_cohort(db: Database, manifest: TaskManifest, at: int) -> pa.Table:
+    """The entities that a task's query is about at ``at``, or each at its own time: columns pkey and seed_time."""
+    checked = check_query(db, str(manifest.query))
+    keys = [literal.value for literal in checked.query.keys]
+    if keys:
+        return pa.table({"pkey": keys, "seed_time": pa.nulls(len(keys), pa.int64())})
+    anchors = Anchors() if checked.own_time else Anchors(np.array([at]))
+    found = run_sql(db, manifest, cohort_sql(db, checked, anchors))
+    if "missing" not in found.column_names:
+        return found
+    missing = found.filter(found["missing"])
+    return (missing if missing.num_rows else found).drop_columns("missing")
 
 
 def make_labels(

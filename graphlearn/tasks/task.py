@@ -24,8 +24,8 @@ from graphlearn.tasks.given import (
 from graphlearn.tasks.labels import SPLITS, autocomplete_sql, check_hidden, entity_key, forecast_sql, run_sql
 from graphlearn.tasks.manifest import TaskManifest, TaskType, find_task
 from graphlearn.tasks.query import is_query, parse
-from graphlearn.tasks.query_check import is_static
-from graphlearn.tasks.query_labels import QueryLabels, make_labels
+from graphlearn.tasks.query_check import as_of_time, is_static
+from graphlearn.tasks.query_labels import QueryLabels, make_labels, query_cohort
 from graphlearn.tasks.query_sql import cohort_sql
 from graphlearn.tasks.store import save_task
 from graphlearn.tasks.times import TimeLike, duration_text, duration_us, time_text, time_us
@@ -393,24 +393,20 @@ class Task:
         task.classes = tuple(values["classes"])
         return task
 
-    def cohort(self, at: int | None = None) -> pa.Table | None:
+    def cohort(self, at: int | None = None, db: Database | None = None) -> pa.Table | None:
         """The entities that a query asks about at a time: columns pkey and seed_time, sorted; None without a query.
 
         Keys that the query names are all there; otherwise those for which WHERE holds. ASSUMING is not looked at. A
         query that completes a column is about the rows where it is missing, or about all of them if it never is.
+
+        Args:
+            at: Microseconds UTC; by default the start of test. Rows that are asked about at their own time need none.
+            db: The database, by default the task's own; it needs no labels.
         """
-        if self._asked is None:
+        if self.query is None:
             return None
-        db = self._need_db("test")
-        query = self._asked.checked.query
-        if query.keys:
-            keys = [literal.value for literal in query.keys]
-            return pa.table({"pkey": keys, "seed_time": pa.nulls(len(keys), pa.int64())})
-        found = run_sql(db, self.manifest, self._asked.cohort_sql(db, at))
-        if "missing" in found.column_names:
-            missing = found.filter(found["missing"])
-            found = (missing if missing.num_rows else found).drop_columns("missing")
-        return found
+        db = db or self._need_db("test")
+        return query_cohort(db, self.manifest, self.test_time if at is None else at)
 
     def cohort_size(self, split: str) -> int | None:
         """Number of (entity, anchor) pairs of a split for which a query's WHERE holds, labelled or not."""
@@ -423,7 +419,7 @@ class Task:
     @property
     def as_of(self) -> int | None:
         """When a query with AS OF asks to predict, microseconds UTC."""
-        return None if self._asked is None else self._asked.checked.as_of
+        return None if self.query is None else as_of_time(parse(self.query))
 
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
         """Writes ``manifest.yaml`` and the labels as a RelBench 3 task folder; see :func:`save_task`."""

@@ -227,3 +227,18 @@ def test_columns_named_like_those_of_a_label_table():
         Task(task.db, "PREDICT t.x FOR EACH t.label", val_timestamp="2025-01-01", test_timestamp="2025-01-02").labels(
             "val"
         )
+
+
+def test_a_cohort_needs_no_history(shop: Database):
+    """A run predicts for a database that holds too little to train on."""
+    task = Task.from_dict(None, Task(shop, CHURN).to_dict())
+    frames = make_tables(1)
+    frames["orders"] = frames["orders"][frames["orders"]["placed_at"] > "2024-08-01"].reset_index(drop=True)
+    recent = open_shop(frames)
+    at = time_us("2024-09-01", "")
+    with pytest.raises(TaskError, match=r"train anchors fit"):
+        Task(recent, CHURN)
+    cohort, expected = task.cohort(at, recent), Task(shop, CHURN).cohort(at)
+    assert cohort is not None
+    assert expected is not None
+    assert 0 < cohort.num_rows <= expected.num_rows
