@@ -27,6 +27,10 @@ class TaskType(enum.StrEnum):
     RECOMMENDATION = "recommendation"
 
 
+GIVEN_TYPES = (TaskType.BINARY, TaskType.REGRESSION, TaskType.MULTICLASS, TaskType.MULTILABEL)
+"""What labels that nobody asked a query for can be."""
+
+
 @dataclass(frozen=True)
 class TaskManifest:
     """A task as its file declares it; nothing has been checked against a database.
@@ -85,7 +89,7 @@ class TaskManifest:
             raise UsageError(f"{where}: 'kind' must be one of {', '.join(KINDS)}, got {given.get('kind')!r}.")
         if given.get("task_type") == "recommendation" and "query" not in given:
             raise UsageError(f"{where}: task '{name}' recommends a list of rows; only entity tasks can be used here.")
-        types = [t.value for t in TaskType]
+        types = [t.value for t in (TaskType if "query" in given else GIVEN_TYPES)]
         if given.get("task_type") not in types:
             raise UsageError(f"{where}: 'task_type' must be one of {', '.join(types)}, got {given.get('task_type')!r}.")
         needed = ["name", "entity_table", "target_col"]

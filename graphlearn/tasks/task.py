@@ -22,7 +22,7 @@ from graphlearn.tasks.given import (
     stored_labels,
 )
 from graphlearn.tasks.labels import SPLITS, autocomplete_sql, check_hidden, entity_key, forecast_sql, run_sql
-from graphlearn.tasks.manifest import TaskManifest, TaskType, find_task
+from graphlearn.tasks.manifest import GIVEN_TYPES, TaskManifest, TaskType, find_task
 from graphlearn.tasks.query import is_query, parse
 from graphlearn.tasks.query_check import as_of_time, is_static
 from graphlearn.tasks.query_labels import QueryLabels, make_labels, query_cohort
@@ -239,7 +239,7 @@ class Task:
         """
         key = db.schema[entity_table].pkey
         delta = None if timedelta is None else duration_us(timedelta, "timedelta")
-        types = [t.value for t in TaskType]
+        types = [t.value for t in GIVEN_TYPES]
         if task_type is not None and task_type not in types:
             raise unknown_name("task type", task_type, types)
         manifest = TaskManifest(

@@ -13,7 +13,7 @@ import yaml
 from query_examples import EACH
 from query_shop import make_tables, open_shop
 
-from graphlearn.errors import TaskError, UsageError
+from graphlearn.errors import TaskError, UnknownNameError, UsageError
 from graphlearn.schema import Database
 from graphlearn.tasks import Task, TaskType
 from graphlearn.tasks.labels import SPLITS, EmptySplitError
@@ -242,3 +242,22 @@ def test_a_cohort_needs_no_history(shop: Database):
     assert cohort is not None
     assert expected is not None
     assert 0 < cohort.num_rows <= expected.num_rows
+
+
+def test_stored_steps_must_be_of_one_length(shop: Database, tmp_path: Path):
+    folder = Task(shop, f"PREDICT SUM(orders.total, 0, 30) FORECAST 2 TIMEFRAMES {EACH}").save(tmp_path / "task")
+    stored = pd.read_parquet(folder / "val.parquet")
+    stored["label"] = [[1.0] * (1 + i % 2) for i in range(len(stored))]
+    stored.to_parquet(folder / "val.parquet")
+    with pytest.raises(TaskError, match=r"labels of several steps must be lists of numbers, all of one length"):
+        Task(shop, folder).labels("val")
+
+
+def test_labels_that_need_a_query(shop: Database):
+    labels = pd.DataFrame({"customer_id": [1], "at": pd.to_datetime(["2023-01-01"]), "y": [[1.0, 2.0]]})
+    named = {"entity_table": "customers", "time_col": "at", "target_col": "y"}
+    with pytest.raises(UnknownNameError, match=r"no task type 'multistep_regression'. Did you mean"):
+        Task.from_labels(shop, labels, task_type="multistep_regression", **named)
+    manifest = Task(shop, f"PREDICT SUM(orders.total, 0, 30) FORECAST 2 TIMEFRAMES {EACH}").manifest.to_dict()
+    with pytest.raises(UsageError, match=r"'task_type' must be one of binary_classification, .*, got 'multistep_regr"):
+        Task(shop, {key: value for key, value in manifest.items() if key != "query"})
