@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graphlearn.cli.label import shape
+import pandas as pd
+
 from graphlearn.errors import UsageError
 from graphlearn.schema import Database
-from graphlearn.tasks import Task
+from graphlearn.tasks import Task, TaskType
 from graphlearn.tasks.labels import SPLITS, EmptySplitError
 from graphlearn.tasks.query import is_query, parse
 from graphlearn.tasks.times import duration_text, time_text
@@ -65,6 +66,20 @@ def _plan(db: Database, task: Task) -> Iterator[str]:
     yield f"hidden   {hidden}: it is what is asked" if hidden else "hidden   no column; rows newer than their time"
     for note in task.notes:
         yield f"note     {note}"
+
+
+def shape(task: Task, labels: pd.DataFrame) -> str:
+    """The base rate of labels, or what stands for it."""
+    value = labels["label"]
+    if task.task_type is TaskType.BINARY:
+        return f"{value.mean():.1%} true"
+    if task.task_type is TaskType.REGRESSION:
+        return f"mean {value.mean():.4g}, median {value.median():.4g}"
+    if task.task_type is TaskType.MULTISTEP:
+        return f"{task.num_outputs} steps, mean {value.explode().mean():.4g}"
+    if task.task_type is TaskType.RECOMMENDATION:
+        return f"mean {value.str.len().mean():.4g} values"
+    return f"{len(task.classes)} classes"
 
 
 def assumption(task: Task) -> str | None:

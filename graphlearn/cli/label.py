@@ -11,9 +11,10 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from graphlearn.cli.ask import check_asked, make_task, shape
 from graphlearn.errors import StorageError, UsageError
 from graphlearn.schema import connect
-from graphlearn.tasks import Task, TaskType
+from graphlearn.tasks import Task
 from graphlearn.tasks.times import time_text
 
 
@@ -45,8 +46,6 @@ def label(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each label.")] = False,
 ) -> None:
     """Print the label table of a query or task, or the SQL behind it."""
-    from graphlearn.cli.ask import check_asked, make_task
-
     if out is not None:
         check_out(out, force)
     check_asked(query, task)
@@ -71,20 +70,6 @@ def summary(task: Task, split: str, labels: pd.DataFrame) -> str:
     seeds = labels["seed_time"]
     span = f"{seeds.nunique():,} times from {time_text(seeds.min())} to {time_text(seeds.max())}"
     return "\n".join([f"labels   {task.name}, {split}: {len(labels):,} ({shape(task, labels)}), {span}", *task.notes])
-
-
-def shape(task: Task, labels: pd.DataFrame) -> str:
-    """The base rate of labels, or what stands for it."""
-    value = labels["label"]
-    if task.task_type is TaskType.BINARY:
-        return f"{value.mean():.1%} true"
-    if task.task_type is TaskType.REGRESSION:
-        return f"mean {value.mean():.4g}, median {value.median():.4g}"
-    if task.task_type is TaskType.MULTISTEP:
-        return f"{task.num_outputs} steps, mean {value.explode().mean():.4g}"
-    if task.task_type is TaskType.RECOMMENDATION:
-        return f"mean {value.str.len().mean():.4g} values"
-    return f"{len(task.classes)} classes"
 
 
 def check_out(out: Path, force: bool, *, option: str = "--out") -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from graphlearn.database import is_time, quote
-from graphlearn.errors import QueryError, UnknownNameError, UsageError
+from graphlearn.errors import QueryError, UnknownNameError, UsageError, unknown_name
 from graphlearn.schema.profile import is_list, is_number
 from graphlearn.tasks.manifest import TaskType
 from graphlearn.tasks.query import parse, span_of
@@ -216,8 +216,6 @@ class _Checker:
         self._table(column)
         known = self.db.columns(column.table)
         if column.name not in known:
-            from graphlearn.errors import unknown_name
-
             what = unknown_name(f"column of table '{column.table}'", column.name, known)
             raise self._error(str(what), (max(column.at[0], column.at[1] - len(column.name)), column.at[1]))
         return known[column.name]

@@ -248,7 +248,6 @@ class _Compiler:
     def _grouped(self, group: _Group) -> exp.Select:
         """The values of each (id, k), or of each (id, t) of rows at their own time."""
         path, names = group.rows.path, _aliases(group.rows.path)
-        where = self.groups_filter(group, names)
         select = exp.select().from_(_table(path.rows, "r0"))
         for hop, (alias, before) in _joins(path).items():
             select = select.join(_table(hop.key.table, alias), on=self._match(hop, before, alias), join_type="inner")
@@ -273,20 +272,15 @@ class _Compiler:
             on = _joined(exp.And, _between(time, after, _col("upto", "w")))
             select = select.join(_from(self._tables_of_windows[window], "w"), on=on, join_type="inner")
             by.append(exp.alias_(_col("k", "w"), "k", quoted=True))
-        select = select.where(*where) if where else select
+        if group.where is not None:
+            select = select.where(self._condition(group.where, names))
         found = [
             exp.alias_(self._function(function, time, names), f"v{i}", quoted=True)
             for i, function in enumerate(group.functions)
         ]
-        if any(
-            isinstance(node, exp.Unnest | exp.Explode) or node.name.lower() == "unnest"
-            for node in by[1].find_all(exp.Func)
-        ):
+        if isinstance(by[1].this, exp.Anonymous):  # a list of anchors, one row for each
             return self._repeated(select, by, group, time, names)
         return select.select(*by, *found).group_by(_number(1), _number(2))
-
-    def groups_filter(self, group: _Group, names: dict[str, str]) -> list[exp.Expr]:
-        return [] if group.where is None else [self._condition(group.where, names)]
 
     def _repeated(
         self, select: exp.Select, by: list[exp.Expr], group: _Group, time: exp.Expr, names: dict[str, str]
