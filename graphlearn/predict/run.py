@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,17 +141,20 @@ class Run:
 
         Args:
             db: The database, which may have grown since training; by default the one that the run was trained on.
-            at: The seed time: microseconds UTC or a date. Rows with a later time are not looked at. By default the
-                newest time in the database. Tasks that complete a column predict each row at its own time instead.
-            entities: Primary keys to predict for; by default every row of the entity table that exists at ``at``. One
-                whose row is newer than ``at`` gets a prediction too, as of an entity about which nothing is known.
+            at: The seed time: microseconds UTC or a date. Rows with a later time are not looked at. By default that of
+                the query's AS OF, or the newest time in the database. Tasks that complete a column predict each row at
+                its own time instead.
+            entities: Primary keys to predict for; by default those that the query names or for which its WHERE holds
+                at ``at``, and without a query every row of the entity table that exists then. One whose row is newer
+                than ``at`` gets a prediction too, as of an entity about which nothing is known.
             progress: Called with (rows done, rows in all).
             to: Where to write them, too: see :func:`graphlearn.predict.write.write_predictions`.
             if_exists: What to do if ``to`` exists: ``fail``, ``replace`` or ``append``.
 
         Returns:
             pkey, seed_time and prediction: a probability, a number, or the likeliest class; for several classes also
-            one column of probabilities per class, ``p(class)``.
+            one column of probabilities per class, ``p(class)``; for several steps ``prediction`` is the first, and
+            ``prediction(2)`` and so on are the others.
 
         Raises:
             UsageError: If ``at`` or a key means nothing, or the database is not at hand.
@@ -159,7 +162,7 @@ class Run:
             TaskError: If ``entities`` names a row that does not exist.
             StorageError: If they cannot be written; then ``to`` is as it was.
         """
-        completes = self.task.kind == "autocomplete"
+        completes = self.task.completes
         if completes and at is not None:
             raise UsageError(f"task '{self.task.name}' completes a column at each row's own time: leave 'at' out.")
         time = None if at is None else time_us(at, "at")
@@ -168,9 +171,13 @@ class Run:
             check_place(to, if_exists, db)
         graph = self.graph(db)
         store = graph[self.task.entity_table]
-        if time is None and not completes:
-            time = newest_time(graph)
-        if entities is not None:
+        if time is None and not (completes and "time" in store):
+            dated = any("time" in other for other in graph.node_stores)
+            time = self.task.as_of or (newest_time(graph) if dated or not completes else self.task.val_time)
+        cohort = self.task.cohort(time, db) if entities is None else None
+        if cohort is not None:
+            keys = _as_keys(cohort["pkey"].to_pylist(), store.pkey.type, self.task)
+        elif entities is not None:
             keys = _as_keys(list(entities), store.pkey.type, self.task)
         else:
             keys = store.pkey.filter(_existing(store, time))
@@ -241,6 +248,9 @@ class Run:
         columns: dict[str, Any] = {"pkey": keys.to_pandas(), "seed_time": times}
         if values.ndim == 1:
             columns["prediction"] = values
+        elif self.task.task_type == "multistep_regression":
+            columns["prediction"] = values[:, 0]
+            columns |= {f"prediction({i + 1})": values[:, i] for i in range(1, values.shape[1])}
         else:
             classes = np.asarray(self.task.classes, dtype=object)
             if self.task.task_type == "multiclass_classification":
@@ -273,7 +283,6 @@ def make_model(
     schema: Schema, statistics: Statistics, task: Task, config: ModelConfig, encoder: EncoderFactory | None
 ) -> RelationalModel | Ensemble:
     """The model of a task with fresh weights."""
-    classes: Sequence[object] = task.classes
 
     def member() -> RelationalModel:
         return RelationalModel(
@@ -282,7 +291,7 @@ def make_model(
             task.entity_table,
             str(task.task_type.value),
             config,
-            num_classes=max(len(classes), 1),
+            num_classes=task.num_outputs,
             encoder=encoder,
         )
 
