@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from graphlearn.database.local import LocalFile
+
+_FIXED = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|INTEGER|UINTEGER|FLOAT|DOUBLE|DECIMAL|BOOLEAN|DATE|TIME|INTERVAL")
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,17 @@ class Source:
     def num_rows(self, table: str) -> int:
         """Number of rows of ``table``."""
         return int(self.rows(f"SELECT count(*) FROM {quote(self.check_table(table))}")[0][0])
+
+    def num_bytes(self, table: str) -> int:
+        """About how many bytes the values of ``table`` take: 8 for a number or a time, a text as many as it has.
+
+        Cost: one scan of the texts.
+        """
+        columns = self.columns(table)
+        plain = [name for name, dtype in columns.items() if _FIXED.match(dtype) and not dtype.endswith("]")]
+        lengths = [f"coalesce(sum(strlen(CAST({quote(c)} AS VARCHAR))), 0)" for c in columns if c not in plain]
+        sizes = " + ".join([f"{8 * len(plain)} * count(*)", *lengths])
+        return int(self.rows(f"SELECT {sizes} FROM {quote(table)}")[0][0])
 
     def fingerprint(self) -> str:
         """A hash of all tables, columns, types and values; the order of rows and tables does not matter.

@@ -52,7 +52,8 @@ def test_a_dry_run_says_what_would_happen(shop: Path, capfd, tmp_path: Path):
     code, out, err = run(capfd, "train", shop, query, "--dry-run")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith(f"source   {shop}: 4 tables, 952 rows")
+    assert lines[0].startswith(f"source   {shop}: 4 tables, 952 rows, about 0.")
+    assert lines[0].endswith(" MB of values")
     assert lines[1].startswith("tables   customers ")
     assert lines[2] == "task     regression: customers.customer_id, known after 30 days"
     for line, split in zip(lines[3:6], ("train", "val", "test"), strict=True):
