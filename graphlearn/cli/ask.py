@@ -44,8 +44,8 @@ def plan_text(db: Database, task: Task) -> str:
 
 def _plan(db: Database, task: Task) -> Iterator[str]:
     rows = {table: db.num_rows(table) for table in db.tables}
-    size = sum(db.num_bytes(table) for table in db.tables) / 1e6
-    yield f"source   {db.source}: {len(rows)} tables, {sum(rows.values()):,} rows, about {size:,.1f} MB of values"
+    megabytes = sum(db.num_bytes(table) for table in db.tables) / 1e6
+    yield f"source   {db.source}: {len(rows)} tables, {sum(rows.values()):,} rows, about {megabytes:,.1f} MB of values"
     yield "tables   " + ", ".join(f"{table} {count:,}" for table, count in rows.items())
     yield f"task     {task.task_type}: {task.entity_table}.{task.pkey_col}, known after {duration_text(task.timedelta)}"
     for split in SPLITS:

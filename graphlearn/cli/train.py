@@ -36,6 +36,10 @@ def train(
     regime: Annotated[str, typer.Option(metavar="R", help="frozen or rolling.")] = "frozen",
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="Seed of everything that is drawn.")] = 0,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
+    members: Annotated[
+        int | None,
+        typer.Option(metavar="M", min=1, help="Models that predict together; by default up to 4 if labels are few."),
+    ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(metavar="T", min=0, help="Time after which no new epoch begins.")
     ] = None,
@@ -83,6 +87,7 @@ def train(
         regime=regime,
         seed=seed,
         device=device,
+        members=members,
         max_minutes=max_minutes,
         refit=refit,
         resume=resume,

@@ -66,6 +66,7 @@ def train(
     device: str = "cpu",
     model_config: ModelConfig | None = None,
     train_config: TrainConfig | None = None,
+    members: int | None = None,
     max_minutes: float | None = None,
     refit: bool = True,
     resume: bool = False,
@@ -96,9 +97,10 @@ def train(
         regime: ``"frozen"`` or ``"rolling"``.
         seed: Of the initial weights and everything drawn; the same seed gives the same numbers on one machine.
         device: ``"cpu"`` or ``"cuda"``.
-        model_config: Sizes of the model. By default few labels, of which a training costs little and depends much on
-            the seed, get an ensemble of up to 4 members.
+        model_config: Sizes of the model.
         train_config: Settings of the optimisation.
+        members: How many models predict together. By default few labels, of which a training costs little and depends
+            much on the seed, get up to 4; or as ``model_config`` says.
         max_minutes: Time after which no new epoch begins; with ``refit`` half of it for each training.
         refit: Train again with the validation labels once the number of epochs is chosen.
         resume: Go on with an interrupted training of the same arguments.
@@ -123,6 +125,8 @@ def train(
             "yet. Ask about one of the rows with a condition, or use CLASSIFY."
         )
     settings = train_config or TrainConfig()
+    if members is not None and members < 1:
+        raise UsageError(f"'members' must be > 0, got {members}.")
     if max_minutes is not None:
         settings = replace(settings, max_minutes=max_minutes)
     if refit and settings.max_minutes is not None:
@@ -136,6 +140,8 @@ def train(
         seeds = {split: split_seeds(graph, task, split, regime) for split in ("train", "val")}
         _check_labels(task)
         sizes = model_config or default_sizes(db, task, len(seeds["train"]), settings)
+        if members is not None:
+            sizes = replace(sizes, members=members)
         both = seeds["train"].joined(seeds["val"])
 
         def fresh(labelled: Seeds) -> RelationalModel | Ensemble:
