@@ -29,7 +29,7 @@ def main() -> None:
         task = gl.Task(db, "churn")  # no order within 30 days, asked of everyone with an order in the last 90
         print(task.labels("train").groupby("seed_time")["label"].agg(["size", "mean"]).tail(3))
 
-        run = gl.train(db, task, model="gnn", out=Path(folder) / "run", seed=0)
+        run = gl.train(db, task, model="gnn", out=Path(folder) / "run", seed=0, members=1)
         scored = run.evaluate("test")
         best = generator["best_auroc"](shop=shop)["test"]
         print(f"test AUROC {scored['auroc']:.3f} ({scored['regime']}), best possible {best:.3f}")

@@ -27,7 +27,7 @@ def main() -> None:
         runpy.run_path(str(SHOP))["write"](here / "shop", customers=args.customers)
 
         db = gl.connect(here / "shop")
-        run = gl.train(db, gl.Task(db, "churn"), model="gnn", out=here / "run", seed=0)
+        run = gl.train(db, gl.Task(db, "churn"), model="gnn", out=here / "run", seed=0, members=1)
         run.predict(db, at="2026-06-01").to_parquet(here / "predictions.parquet")
 
         there.mkdir()

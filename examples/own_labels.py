@@ -52,7 +52,7 @@ def main() -> None:
     print(task.labels("test").head(3))
 
     with tempfile.TemporaryDirectory() as folder:
-        run = gl.train(db, task, model="gnn", out=Path(folder) / "run", seed=0)
+        run = gl.train(db, task, model="gnn", out=Path(folder) / "run", seed=0, members=1)
         scored = run.evaluate("test")
         print(f"test MAE {scored['mae']:.2f} ({scored['regime']})")
 

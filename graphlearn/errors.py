@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+_SHOWN = 120
+"""Characters of a query's line that a message shows."""
+
 
 class GraphLearnError(Exception):
     """Something could not be done; the text says what, where, what was found and what to do."""
@@ -28,6 +31,32 @@ class SourceError(UsageError):
 
 class RunError(UsageError):
     """A run folder that is missing, incomplete or from another version."""
+
+
+class QueryError(UsageError):
+    """A predictive query that means nothing, or nothing that this database can answer.
+
+    Args:
+        message: What is wrong and what to do.
+        text: The query.
+        start: Where the fault begins in ``text``.
+        end: Where it ends.
+
+    Attributes:
+        line: Line of the fault, from 1.
+        column: Column of the fault, from 1.
+    """
+
+    def __init__(self, message: str, text: str, start: int, end: int) -> None:
+        start = min(start, len(text))
+        first = text.rfind("\n", 0, start) + 1
+        self.line, self.column = text.count("\n", 0, start) + 1, start - first + 1
+        shown = text[first:].split("\n", 1)[0]
+        left = max(0, self.column - 1 - _SHOWN // 2)  # a long line is cut around the fault
+        shown = "".join(c if c.isprintable() else " " for c in shown[left : left + _SHOWN])
+        width = max(1, min(end - start, len(shown) - (start - first - left)))
+        caret = " " * (start - first - left) + "^" * width
+        super().__init__(f"line {self.line}, column {self.column}: {message}\n  {shown}\n  {caret}")
 
 
 class DataError(GraphLearnError, ValueError):

@@ -1,8 +1,10 @@
-"""Fixtures that all tests share: the real data, and a small shop."""
+"""Fixtures that all tests share: the real data, SQL servers, and a small shop."""
 
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before torch is loaded. Waiting as the command line does, because tests share the machine with others. One thread,
@@ -13,10 +15,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
+from graphlearn.database.url import engine, parse_url, reason
 from graphlearn.schema import Database, connect
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVERS = {
+    "postgresql": ("GRAPHLEARN_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres"),
+    "mariadb": ("GRAPHLEARN_TEST_MARIADB", "mysql://root@127.0.0.1:3306/test"),
+}
+"""The variable that names a server to test with, and where it is looked for without one."""
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +44,37 @@ def data_dir() -> Path:
 def rel_f1(data_dir: Path) -> Path:
     """The RelBench 3 folder of rel-f1."""
     return data_dir / "relbench" / "rel-f1"
+
+
+@pytest.fixture(scope="session")
+def new_database() -> Iterator[Callable[[str], str]]:
+    """Makes an empty database on the server ``postgresql`` or ``mariadb`` and gives its URL; dropped at the end."""
+    made: list[tuple[str, str]] = []
+
+    def make(server: str) -> str:
+        variable, default = SERVERS[server]
+        url = os.environ.get(variable, default)
+        name = f"graphlearn_test_{uuid.uuid4().hex[:12]}"
+        try:
+            administer(url, f"CREATE DATABASE {name}")
+        except sa.exc.OperationalError as error:
+            why = f"no {server} server to test with: {reason(error)}; set {variable} to a URL that may create databases"
+            if os.environ.get("CI"):
+                pytest.fail(why)
+            pytest.skip(why)
+        made.append((url, name))
+        return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
+
+    yield make
+    for url, name in made:
+        force = " WITH (FORCE)" if "postgres" in url.partition(":")[0] else ""
+        administer(url, f"DROP DATABASE {name}{force}")
+
+
+def administer(url: str, statement: str) -> None:
+    """Runs a statement that belongs to no transaction."""
+    with engine(parse_url(url)).connect() as con:
+        con.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text(statement))
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from graphlearn.native import kernels
 COMMANDS = {
     "inspect": "Print the schema of a source as understood: keys, times, types, and how sure each is.",
     "check": "Report what is wrong with the data: broken keys, nulls in keys, times in the future.",
-    "label": "Print the label table of a task, or the SQL behind it.",
-    "train": "Train a model on a source and a task, and write a run folder.",
+    "label": "Print the label table of a query or task, or the SQL behind it.",
+    "train": "Train a model on a source and a query or task, and write a run folder.",
     "evaluate": "Print the metrics of a run, with intervals, next to the baselines.",
-    "predict": "Print or save the predictions of a run for a source at a time.",
+    "predict": "Print or save the predictions of a run, or of a query, for a source at a time.",
+    "export": "Write a source and its tasks as a RelBench 3 folder.",
     "submit": "Write RelBench leaderboard files from runs, and check them.",
     "demo": "Run the whole path on a generated shop: inspect, train, evaluate, predict.",
 }

@@ -36,7 +36,7 @@ def demo(
     best = generator.best_auroc(shop=truth)["test"]
 
     _step("inspect", shop)
-    _step("train", shop, "--task", "churn", "--seed", seed, "--out", churn)
+    _step("train", shop, "--task", "churn", "--seed", seed, "--members", 1, "--out", churn)
     _step("evaluate", churn, shop)
     _step("predict", churn, shop, "--to", predictions)
 

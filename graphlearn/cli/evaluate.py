@@ -8,9 +8,9 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.predict import load
 from graphlearn.predict.run import check_split
-from graphlearn.schema import connect
 
 
 def evaluate(
@@ -23,12 +23,19 @@ def evaluate(
         str | None, typer.Option(metavar="R", help="frozen or rolling; by default that of the training.")
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each model.")] = False,
 ) -> None:
     """Print the metrics of a run, with intervals, next to the baselines."""
     check_split(split, regime)
     loaded = load(run, device=device)
-    db = None if source is None else connect(source, schema=loaded.schema)
+    db = (
+        None
+        if source is None
+        else open_database(source, schema=loaded.schema, tables=tables, exclude=exclude, cache=cache)
+    )
     table = loaded.compare(split, db, regime=regime)
     if as_json:
         typer.echo(table.to_json(orient="records", lines=True, double_precision=15), nl=False)

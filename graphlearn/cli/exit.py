@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -27,7 +28,9 @@ def main(args: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words, debug = _take_debug(list(sys.argv[1:] if args is None else args))
     try:
-        code = run(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = run(words)
         sys.stdout.flush()  # here, where a closed pipe is still caught
     except BrokenPipeError:  # the reader (head, less) has seen enough
         _give_up_stdout()
@@ -64,6 +67,12 @@ def hide_passwords(text: str) -> str:
     for pattern in _SECRETS:
         text = pattern.sub(r"\1***\2", text)
     return text
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """A warning of ours as one line; those of libraries, which name the line of code, are for developers."""
+    if category is UserWarning:
+        print(f"warning  {hide_passwords(str(message))}", file=sys.stderr)
 
 
 def _give_up_stdout() -> None:

@@ -11,29 +11,49 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from graphlearn.cli.ask import check_asked, make_task, shape
+from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.errors import StorageError, UsageError
-from graphlearn.schema import connect
-from graphlearn.tasks import Task, TaskType
+from graphlearn.tasks import Task
 from graphlearn.tasks.times import time_text
 
 
 def label(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A database, a folder of tables or a RelBench folder.")
+        str, typer.Argument(metavar="SOURCE", help="A database (file or URL), a folder of tables or a RelBench folder.")
     ],
-    task: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")],
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="What to predict, as in PREDICT … FOR EACH …; or give --task.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")
+    ] = None,
     split: Annotated[str, typer.Option(metavar="SPLIT", help="train, val or test.")] = "train",
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL that makes the labels instead.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file instead of printing.")
     ] = None,
+    val_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start of validation; by default that of the source.")
+    ] = None,
+    test_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start of test; by default that of the source.")
+    ] = None,
+    eval_anchors: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Most anchors of validation and of test of a QUERY.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each label.")] = False,
 ) -> None:
-    """Print the label table of a task, or the SQL behind it."""
+    """Print the label table of a query or task, or the SQL behind it."""
     if out is not None:
         check_out(out, force)
-    asked = Task(connect(source), task)
+    check_asked(query, task)
+    db = open_database(source, tables=tables, exclude=exclude, cache=cache)
+    asked = make_task(db, query, task, val_time=val_time, test_time=test_time, eval_anchors=eval_anchors)
     if sql:
         text = asked.label_sql(split)
         typer.echo(json.dumps({"task": asked.name, "split": split, "sql": text}) if as_json else text)
@@ -51,16 +71,9 @@ def label(
 
 def summary(task: Task, split: str, labels: pd.DataFrame) -> str:
     """One line about the labels, and one for each note of the task."""
-    value = labels["label"]
-    if task.task_type is TaskType.BINARY:
-        shape = f"{value.mean():.1%} true"
-    elif task.task_type is TaskType.REGRESSION:
-        shape = f"mean {value.mean():.4g}, median {value.median():.4g}"
-    else:
-        shape = f"{len(task.classes)} classes"
     seeds = labels["seed_time"]
     span = f"{seeds.nunique():,} times from {time_text(seeds.min())} to {time_text(seeds.max())}"
-    return "\n".join([f"labels   {task.name}, {split}: {len(labels):,} ({shape}), {span}", *task.notes])
+    return "\n".join([f"labels   {task.name}, {split}: {len(labels):,} ({shape(task, labels)}), {span}", *task.notes])
 
 
 def check_out(out: Path, force: bool, *, option: str = "--out") -> None:

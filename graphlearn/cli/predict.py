@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from graphlearn.cli.label import check_out, write_table
+from graphlearn.cli.ask import assumption, make_task, plan_text
+from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
+from graphlearn.cli.train import train_aloud
 from graphlearn.errors import UsageError
 from graphlearn.predict import load
-from graphlearn.schema import connect
+from graphlearn.predict.train import check_arguments
+from graphlearn.predict.write import check_place
+from graphlearn.schema import Database
+from graphlearn.tasks.query import is_query
 from graphlearn.tasks.times import time_us
 from graphlearn.training.progress import ProgressBar
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[str, typer.Argument(metavar="RUN|SOURCE", help="A run folder; with a QUERY, the database.")],
     source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="The database; by default that of the training.")
+        str | None,
+        typer.Argument(
+            metavar="SOURCE|QUERY", help="The database, by default that of the training; or PREDICT … to train first."
+        ),
     ] = None,
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="The time to predict for; by default the newest in the source.")
@@ -30,26 +39,76 @@ def predict(
         Path | None, typer.Option(metavar="FILE", help="A file with one primary key a line to predict for.")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file instead of printing.")
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="Write there instead of printing: a .csv or .parquet file, file.duckdb#table, or "
+            "postgresql://, mysql://, mariadb:// or sqlite:// …#table.",
+        ),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", "--force", help="Replace TARGET, and with a QUERY RUN, if it is there.")
+    ] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add to TARGET if it is there; rows of the same key are replaced.")
+    ] = False,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="With a QUERY: the run folder to keep; by default none.")
+    ] = None,
+    eval_anchors: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="With a QUERY: most anchors of validation and of test.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(metavar="T", min=0, help="With a QUERY: time after which no new epoch begins.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With a QUERY: say what would be trained on, and do not train.")
+    ] = False,
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line for each row.")] = False,
 ) -> None:
-    """Print or save the predictions of a run for a source at a time."""
-    if to is not None:
-        check_out(to, force, option="--to")
+    """Print or save the predictions of a run, or of a query, for a source at a time."""
+    if_exists = write_mode(to, replace, append)
+    place = None if to is None else check_place(to, if_exists)
     time = None if at is None else time_us(at, "--at")
     keys = [*(entity or []), *([] if entities is None else read_keys(entities))]
-    loaded = load(run, device=device)
-    db = None if source is None else connect(source, schema=loaded.schema)
+    if is_query(source):
+        trained_on = open_database(run, tables=tables, exclude=exclude, cache=cache)
+        asked = make_task(trained_on, source, None, eval_anchors=eval_anchors)
+        if dry_run:
+            typer.echo(plan_text(trained_on, asked))
+            return
+        with tempfile.TemporaryDirectory() as aside:
+            kept = Path(aside) / "run" if out is None else out
+            check_arguments(kept, device=device, force=replace)
+            loaded = train_aloud(trained_on, asked, out=kept, device=device, max_minutes=max_minutes, force=replace)
+        db: Database | None = trained_on
+    else:
+        if dry_run or out is not None or eval_anchors is not None or max_minutes is not None:
+            raise UsageError("--out, --eval-anchors, --max-minutes and --dry-run need a QUERY: PREDICT … FOR EACH ….")
+        loaded = load(run, device=device)
+        db = (
+            None
+            if source is None
+            else open_database(source, schema=loaded.schema, tables=tables, exclude=exclude, cache=cache)
+        )
+    supposed = assumption(loaded.task)
+    if supposed is not None:
+        typer.echo(supposed, err=True)
     with ProgressBar(100, shown=to is not None) as bar:
         table = loaded.predict(
-            db, at=time, entities=keys or None, progress=lambda done, rows: bar.show(100 * done // rows, "predict")
+            db,
+            at=time,
+            entities=keys or None,
+            progress=lambda done, rows: bar.show(100 * done // rows, "predict"),
+            to=to,
+            if_exists=if_exists,
         )
-    if to is not None:
-        write_table(table, to)
-        typer.echo(f"wrote  {to}  {len(table):,} predictions", err=True)
+    if place is not None:
+        typer.echo(f"wrote  {place}  {len(table):,} predictions", err=True)
     elif as_json:
         typer.echo(
             table.to_json(orient="records", lines=True, date_format="iso", date_unit="us", double_precision=15),
@@ -57,6 +116,15 @@ def predict(
         )
     else:
         typer.echo(table.to_csv(index=False), nl=False)
+
+
+def write_mode(to: str | None, replace: bool, append: bool) -> str:
+    """What to do if the target is there, in the words of :meth:`Run.predict`."""
+    if replace and append:
+        raise UsageError("--replace and --append exclude each other: give one of them.")
+    if to is None and (replace or append):
+        raise UsageError(f"--{'replace' if replace else 'append'} is about a TARGET: name one with --to.")
+    return "replace" if replace else "append" if append else "fail"
 
 
 def read_keys(file: Path) -> list[str]:

@@ -8,10 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from graphlearn.cli.ask import check_asked, make_task, plan_text
+from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
+from graphlearn.errors import UsageError
+from graphlearn.predict import Run
 from graphlearn.predict import train as train_run
 from graphlearn.predict.train import Prepared, check_arguments
-from graphlearn.schema import connect
-from graphlearn.tasks import Task
+from graphlearn.schema import Database
+from graphlearn.tasks import Task, TaskType
 from graphlearn.tasks.metrics import primary_metric
 from graphlearn.tasks.times import time_text
 from graphlearn.training.checkpoint import to_json
@@ -19,34 +23,95 @@ from graphlearn.training.checkpoint import to_json
 
 def train(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A database, a folder of tables or a RelBench folder.")
+        str, typer.Argument(metavar="SOURCE", help="A database (file or URL), a folder of tables or a RelBench folder.")
     ],
-    task: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to write.")],
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="What to predict, as in PREDICT … FOR EACH …; or give --task.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run folder to write.")] = None,
     model: Annotated[str, typer.Option(metavar="M", help="The kind of model: gnn.")] = "gnn",
     regime: Annotated[str, typer.Option(metavar="R", help="frozen or rolling.")] = "frozen",
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="Seed of everything that is drawn.")] = 0,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
+    members: Annotated[
+        int | None,
+        typer.Option(metavar="M", min=1, help="Models that predict together; by default up to 4 if labels are few."),
+    ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(metavar="T", min=0, help="Time after which no new epoch begins.")
     ] = None,
     refit: Annotated[
         bool, typer.Option(help="Train again on train and val labels once val has chosen the number of epochs.")
     ] = True,
+    val_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start of validation; by default that of the source.")
+    ] = None,
+    test_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start of test; by default that of the source.")
+    ] = None,
+    eval_anchors: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Most anchors of validation and of test of a QUERY.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the training would start from, and do not train.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace RUN if it is there, and forget an interrupted training of it.")
     ] = False,
+    tables: TablesOption = None,
+    exclude: ExcludeOption = None,
+    cache: CacheOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train a model on a source and a task, and write a run folder."""
-    check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
-    db = connect(source)
-    asked = Task(db, task)
-    metric, _ = primary_metric(str(asked.task_type.value))
+    """Train a model on a source and a query or task, and write a run folder."""
+    check_asked(query, task)
+    if out is None and not dry_run:
+        raise UsageError("--out is missing: name the run folder to write, or add --dry-run to write none.")
+    if out is not None:
+        check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
+    db = open_database(source, tables=tables, exclude=exclude, cache=cache)
+    asked = make_task(db, query, task, val_time=val_time, test_time=test_time, eval_anchors=eval_anchors)
+    if dry_run:
+        typer.echo(plan_text(db, asked))
+        return
+    assert out is not None
+    run = train_aloud(
+        db,
+        asked,
+        out=out,
+        model=model,
+        regime=regime,
+        seed=seed,
+        device=device,
+        members=members,
+        max_minutes=max_minutes,
+        refit=refit,
+        resume=resume,
+        force=force,
+    )
+    found, (metric, _) = run.meta["metrics"], primary_metric(str(asked.task_type.value))
+    if as_json:
+        typer.echo(to_json({"run": str(out), "task": asked.name, "regime": regime, "seed": seed, **found}))
+        return
+    best = f"val {metric} {found['val']:.4f}" if found["val"] is not None else f"the last one: val has no {metric}"
+    typer.echo(f"best   epoch {found['best_epoch']}, {best}, {regime}; test was not read")
+    typer.echo(f"wrote  {out}        next: graphlearn {shlex.join(['evaluate', str(out), source])}")
+
+
+def train_aloud(
+    db: Database, task: Task, *, out: Path, device: str = "cpu", seed: int = 0, regime: str = "frozen", **options: Any
+) -> Run:
+    """Trains, telling on stderr what it starts from and how each epoch went."""
+    if task.task_type is TaskType.RECOMMENDATION:
+        return train_run(db, task, out=out)  # which says why not
+    metric, _ = primary_metric(str(task.task_type.value))
 
     def on_start(prepared: Prepared) -> None:
-        typer.echo(_start(asked, prepared, device, seed, regime), err=True)
+        typer.echo(_start(task, prepared, device, seed, regime), err=True)
 
     def on_epoch(record: dict[str, Any]) -> None:
         value = record.get(f"val_{metric}")
@@ -57,28 +122,8 @@ def train(
             err=True,
         )
 
-    run = train_run(
-        db,
-        asked,
-        out=out,
-        model=model,
-        regime=regime,
-        seed=seed,
-        device=device,
-        max_minutes=max_minutes,
-        refit=refit,
-        resume=resume,
-        force=force,
-        on_start=on_start,
-        on_epoch=on_epoch,
-    )
-    found = run.meta["metrics"]
-    if as_json:
-        typer.echo(to_json({"run": str(out), "task": asked.name, "regime": regime, "seed": seed, **found}))
-        return
-    best = f"val {metric} {found['val']:.4f}" if found["val"] is not None else f"the last one: val has no {metric}"
-    typer.echo(f"best   epoch {found['best_epoch']}, {best}, {regime}; test was not read")
-    typer.echo(f"wrote  {out}        next: graphlearn {shlex.join(['evaluate', str(out), source])}")
+    settings = {"out": out, "regime": regime, "seed": seed, "device": device, **options}
+    return train_run(db, task, on_start=on_start, on_epoch=on_epoch, **settings)
 
 
 def _start(task: Task, prepared: Prepared, device: str, seed: int, regime: str) -> str:

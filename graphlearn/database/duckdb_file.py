@@ -25,7 +25,7 @@ def open_duckdb(con: duckdb.DuckDBPyConnection, path: Path) -> Source:
     try:
         con.execute(f"ATTACH {literal(str(path))} AS source (READ_ONLY)").fetchall()
     except duckdb.Error as error:
-        raise SourceError(_why_not(path, error)) from error
+        raise SourceError(why_not(path, error)) from error
     names = _view_names(con, path)
     tables = [name for (schema, table), name in names.items() if _add_view(con, path, schema, table, name)]
     if not tables:
@@ -34,7 +34,7 @@ def open_duckdb(con: duckdb.DuckDBPyConnection, path: Path) -> Source:
     return Source(con, name=path.stem, source=str(path), tables=tables, declared_pkeys=pkeys, declared_fkeys=fkeys)
 
 
-def _why_not(path: Path, error: Exception) -> str:
+def why_not(path: Path, error: Exception) -> str:
     text = first_line(error)
     if "set lock" in text.lower():
         holder = re.search(r"PID (\d+)", text)

@@ -138,7 +138,7 @@ def _add_parquet(con: duckdb.DuckDBPyConnection, name: str, files: list[Path], r
     add_view(
         con,
         name,
-        f"read_parquet({_file_list(files)}, hive_partitioning = {literal(hive)}, union_by_name = {literal(union)})",
+        f"read_parquet({file_list(files)}, hive_partitioning = {literal(hive)}, union_by_name = {literal(union)})",
     )
 
 
@@ -149,7 +149,7 @@ def _add_csv(con: duckdb.DuckDBPyConnection, name: str, files: list[Path], root:
     # Parsed once into compressed memory (which spills) instead of once per query.
     con.execute("ATTACH IF NOT EXISTS ':memory:' AS source (COMPRESS)").fetchall()
     con.execute(
-        f"CREATE TABLE source.main.{quote(name)} AS SELECT * FROM read_csv({_file_list(files)}, {options}, "
+        f"CREATE TABLE source.main.{quote(name)} AS SELECT * FROM read_csv({file_list(files)}, {options}, "
         f"union_by_name = {literal(len(files) > 1)})"
     ).fetchall()
     add_view(con, name, f"source.main.{quote(name)}")
@@ -185,10 +185,10 @@ def _csv_names(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty: it needs a line with the names of the columns.")
     delimiter, quote_char, skip = con.execute(
-        f"SELECT Delimiter, Quote, SkipRows FROM sniff_csv({_file_list([path])[1:-1]}, header = true)"
+        f"SELECT Delimiter, Quote, SkipRows FROM sniff_csv({file_list([path])[1:-1]}, header = true)"
     ).fetchall()[0]
     first = con.execute(
-        f"SELECT * FROM read_csv({_file_list([path])}, header = false, all_varchar = true, "
+        f"SELECT * FROM read_csv({file_list([path])}, header = false, all_varchar = true, "
         f"delim = {literal(_given(delimiter))}, quote = {literal(_given(quote_char))}, skip = {skip}) LIMIT 1"
     ).fetchall()
     return [str(value or "") for value in first[0]]
@@ -198,7 +198,8 @@ def _given(option: str) -> str:
     return "" if option == "(empty)" else option
 
 
-def _file_list(files: list[Path]) -> str:
+def file_list(files: list[Path]) -> str:
+    """The paths as SQL for ``read_parquet`` and ``read_csv``."""
     # DuckDB reads *, ? and [ in a path as a pattern; in brackets they stand for themselves.
     escaped = ("".join(f"[{c}]" if c in "*?[" else c for c in str(path)) for path in files)
     return "[" + ", ".join(literal(path) for path in escaped) + "]"

@@ -12,13 +12,19 @@ from graphlearn.database.duckdb_file import open_duckdb
 from graphlearn.database.files import is_data_file, open_file, open_folder, open_relbench
 from graphlearn.database.frames import open_frames
 from graphlearn.database.hub import open_hub
+from graphlearn.database.reflect import Options
+from graphlearn.database.server import open_server
 from graphlearn.database.source import Source
-from graphlearn.errors import SourceError, first_three
+from graphlearn.database.url import redact
+from graphlearn.errors import SourceError, UsageError, first_three
 
 if TYPE_CHECKING:
     import duckdb
 
-KNOWN = "a DuckDB file, a folder of Parquet or CSV files, a RelBench 3 folder or name, or a dict of tables"
+KNOWN = (
+    "a DuckDB file, a folder of Parquet or CSV files, a RelBench 3 folder or name, a dict of tables, or the URL of a "
+    "database (postgresql://, mysql://, mariadb://, sqlite:///)"
+)
 
 OPENERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Path], Source]] = {
     "duckdb": open_duckdb,
@@ -28,37 +34,33 @@ OPENERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Path], Source]] = {
 }
 """Openers of what lies on disk, by the answer of :func:`kind_of_path`."""
 
-URL_OPENERS: dict[str, Callable[[duckdb.DuckDBPyConnection, str], Source]] = {}
-"""Openers of servers, by the scheme of their URL: the door for PostgreSQL, MySQL and SQLite."""
-
 
 def open_source(
-    source: str | Path | Mapping[str, object], *, memory_limit: str | None = None, threads: int | None = None
+    source: str | Path | Mapping[str, object],
+    *,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+    options: Options | None = None,
 ) -> Source:
     """Opens a source read-only.
 
     Args:
-        source: A path, the name of a RelBench dataset on the Hub, or ``{name: table}``.
+        source: A path, the URL of a server, the name of a RelBench dataset on the Hub, or ``{name: table}``.
         memory_limit: What DuckDB may use before it spills to disk, such as ``"4GB"``.
         threads: Number of threads DuckDB may use.
+        options: Which tables of a server are read, and whether they are kept.
 
     Raises:
         SourceError: If it is missing, unreadable, locked, or of a kind that is not supported.
+        UsageError: If there are options, but it is no server.
     """
-    opener = _find_opener(source)
+    opener = _find_opener(source, options or Options())
     con = new_connection(memory_limit, threads)
     try:
         return opener(con)
     except BaseException:
         con.close()
         raise
-
-
-def redact(source: str) -> str:
-    """``source`` without the password of a URL, for messages and run folders."""
-    # To the last '@': a password that should have been percent-encoded may hold one itself.
-    hidden = re.sub(r"(://[^/@:\s]*):\S*@", r"\1:***@", source)
-    return re.sub(r"(?i)([?&;\s](?:password|passwd|pwd|token|sslpassword)=)[^&;\s]*", r"\1***", hidden)
 
 
 def kind_of_path(path: Path) -> str | None:
@@ -71,20 +73,16 @@ def kind_of_path(path: Path) -> str | None:
         return "duckdb" if file.read(12)[8:] == b"DUCK" else None
 
 
-def _find_opener(source: object) -> Callable[[duckdb.DuckDBPyConnection], Source]:
-    if isinstance(source, Mapping):
+def _find_opener(source: object, options: Options) -> Callable[[duckdb.DuckDBPyConnection], Source]:
+    if isinstance(source, Mapping) and options == Options(needed=options.needed):
         return lambda con: open_frames(con, source)
     if not isinstance(source, str | Path):
         raise SourceError(f"a source is {KNOWN}; got a {type(source).__name__}.")
     text = str(source)
     if isinstance(source, str) and "://" in source:
-        scheme = source.split("://", 1)[0].lower()
-        if scheme not in URL_OPENERS:
-            raise SourceError(
-                f"'{redact(source)}': servers ({scheme}://) are not supported by this version. Export the tables to "
-                f"Parquet files or a DuckDB file and give that. Supported: {KNOWN}."
-            )
-        return lambda con: URL_OPENERS[scheme](con, source)
+        return lambda con: open_server(con, source, options)
+    if options.tables is not None or options.exclude or options.cache is not None:
+        raise UsageError(f"tables, exclude and cache are for the URL of a database; '{redact(text)}' is none.")
     if not text.strip():
         raise SourceError(f"the source is empty: give {KNOWN}.")
     path = Path(text).expanduser()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from graphlearn.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+    from graphlearn.database.local import LocalFile
+
+_FIXED = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|INTEGER|UINTEGER|FLOAT|DOUBLE|DECIMAL|BOOLEAN|DATE|TIME|INTERVAL")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,9 @@ class Source:
         declared_pkeys: Primary keys that the source declares, by table.
         declared_fkeys: Foreign keys that the source declares, by table.
         added: The expressions of the columns that :meth:`add_column` added, by (table, column).
+        comments: What the source says about (table, column), or about (table, "") as a whole.
+        notes: What the user is to be told about how it was read.
+        local: The file that a server's tables were copied into.
     """
 
     def __init__(
@@ -52,6 +60,9 @@ class Source:
         declared_pkeys: Mapping[str, tuple[str, ...]] | None = None,
         declared_fkeys: Mapping[str, tuple[DeclaredKey, ...]] | None = None,
         added: Mapping[tuple[str, str], str] | None = None,
+        comments: Mapping[tuple[str, str], str] | None = None,
+        notes: Iterable[str] = (),
+        local: LocalFile | None = None,
     ) -> None:
         self.con = con
         self.name = name
@@ -62,6 +73,9 @@ class Source:
         self.declared_pkeys = dict(declared_pkeys or {})
         self.declared_fkeys = dict(declared_fkeys or {})
         self.added = dict(added or {})
+        self.comments = dict(comments or {})
+        self.notes = tuple(notes)
+        self.local = local
         self._columns = {table: self._describe(table) for table in self.tables}
 
     def __repr__(self) -> str:
@@ -97,6 +111,17 @@ class Source:
         """Number of rows of ``table``."""
         return int(self.rows(f"SELECT count(*) FROM {quote(self.check_table(table))}")[0][0])
 
+    def num_bytes(self, table: str) -> int:
+        """About how many bytes the values of ``table`` take: 8 for a number or a time, a text as many as it has.
+
+        Cost: one scan of the texts.
+        """
+        columns = self.columns(table)
+        plain = [name for name, dtype in columns.items() if _FIXED.match(dtype) and not dtype.endswith("]")]
+        lengths = [f"coalesce(sum(strlen(CAST({quote(c)} AS VARCHAR))), 0)" for c in columns if c not in plain]
+        sizes = " + ".join([f"{8 * len(plain)} * count(*)", *lengths])
+        return int(self.rows(f"SELECT {sizes} FROM {quote(table)}")[0][0])
+
     def fingerprint(self) -> str:
         """A hash of all tables, columns, types and values; the order of rows and tables does not matter.
 
@@ -130,6 +155,8 @@ class Source:
     def close(self) -> None:
         """Lets go of the source; nothing can be read afterwards."""
         self.con.close()
+        if self.local is not None:
+            self.local.close()
 
     def _describe(self, table: str) -> dict[str, str]:
         described = self.con.execute(f"DESCRIBE SELECT * FROM {quote(table)}").fetchall()

@@ -18,6 +18,7 @@ _OBJECTIVE = {
     "multilabel_classification": "binary",
     "multiclass_classification": "multiclass",
     "regression": "mae",
+    "multistep_regression": "mae",
 }
 
 
@@ -38,8 +39,8 @@ class Labels:
 
 def constant(task_type: str, train: np.ndarray, size: int, *, num_classes: int = 1) -> np.ndarray:
     """The median of the train labels, or the share of each class, for ``size`` rows."""
-    if task_type == "regression":
-        return np.full(size, np.median(train))
+    if "regression" in task_type:
+        return np.repeat(np.median(train, axis=0)[None], size, axis=0)
     shares = _columns(task_type, train, num_classes).mean(axis=0)
     return np.repeat(shares[None], size, axis=0) if "multi" in task_type else np.full(size, shares[0])
 
@@ -102,9 +103,10 @@ def entity_columns(
         num_classes: Number of classes.
         seed: Of LightGBM.
     """
-    if task_type == "multilabel_classification":
+    if task_type in ("multilabel_classification", "multistep_regression"):
+        single = "regression" if task_type == "multistep_regression" else "binary_classification"
         parts = [
-            entity_columns("binary_classification", (train[0], train[1][:, c]), (val[0], val[1][:, c]), rows, seed=seed)
+            entity_columns(single, (train[0], train[1][:, c]), (val[0], val[1][:, c]), rows, seed=seed)
             for c in range(num_classes)
         ]
         return np.stack(parts, axis=1)

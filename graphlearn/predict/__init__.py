@@ -2,5 +2,6 @@
 
 from graphlearn.predict.run import Run, load
 from graphlearn.predict.train import train
+from graphlearn.predict.write import write_predictions
 
-__all__ = ["Run", "load", "train"]
+__all__ = ["Run", "load", "train", "write_predictions"]

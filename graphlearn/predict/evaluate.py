@@ -53,7 +53,7 @@ def compare(scored: Scored) -> pd.DataFrame:
     by each row's input time.
     """
     task, graph, seeds = scored.task, scored.graph, scored.seeds
-    kind, classes = str(task.task_type.value), max(len(task.classes), 1)
+    kind, classes = str(task.task_type.value), task.num_outputs
     known = {"train": split_seeds(graph, task, "train", scored.regime)}
     known["val"] = seeds if scored.split == "val" else split_seeds(graph, task, "val", scored.regime)
     past = {**known, scored.split: seeds}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from graphlearn.graph.text import TextEncoder
 from graphlearn.models import Ensemble, ModelConfig, RelationalModel
 from graphlearn.models.rdl import EncoderFactory
 from graphlearn.predict.evaluate import Scored, compare
+from graphlearn.predict.write import check_place, write_predictions
 from graphlearn.schema import Database, Schema, connect
 from graphlearn.schema.manifest import manifest_dict, schema_from_dict
 from graphlearn.tasks import Task
 from graphlearn.tasks.labels import SPLITS
 from graphlearn.tasks.task import REGIMES
 from graphlearn.tasks.times import TimeLike, time_us
-from graphlearn.training.checkpoint import load_run
+from graphlearn.training.checkpoint import load_run, run_id
 from graphlearn.training.device import check_device
 from graphlearn.training.scoring import predict_seeds
 from graphlearn.training.seeds import Seeds, make_seeds, split_seeds
@@ -53,6 +54,7 @@ class Run:
         regime: ``frozen`` or ``rolling``, as trained.
         model: The model, with the weights of the best epoch.
         device: Where it computes.
+        id: 12 hexadecimal digits of weights, settings and task: two runs that predict the same have the same.
 
     Raises:
         RunError: If the folder is not a run, is incomplete, was written by another version, or needs an encoder.
@@ -89,6 +91,7 @@ class Run:
         except (GraphLearnError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise RunError(f"{self.folder} is not a whole run: {reason} Train again, or restore it.") from error
+        self.id = run_id(self.folder, self.meta)
         self.model.to(device).eval()
 
     def __repr__(self) -> str:
@@ -131,35 +134,50 @@ class Run:
         at: TimeLike | None = None,
         entities: Iterable[object] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        to: str | Path | None = None,
+        if_exists: str = "fail",
     ) -> pd.DataFrame:
         """Predictions at a time, keyed by (pkey, seed_time) and sorted by them.
 
         Args:
             db: The database, which may have grown since training; by default the one that the run was trained on.
-            at: The seed time: microseconds UTC or a date. Rows with a later time are not looked at. By default the
-                newest time in the database. Tasks that complete a column predict each row at its own time instead.
-            entities: Primary keys to predict for; by default every row of the entity table that exists at ``at``. One
-                whose row is newer than ``at`` gets a prediction too, as of an entity about which nothing is known.
+            at: The seed time: microseconds UTC or a date. Rows with a later time are not looked at. By default that of
+                the query's AS OF, or the newest time in the database. Tasks that complete a column predict each row at
+                its own time instead.
+            entities: Primary keys to predict for; by default those that the query names or for which its WHERE holds
+                at ``at``, and without a query every row of the entity table that exists then. One whose row is newer
+                than ``at`` gets a prediction too, as of an entity about which nothing is known.
             progress: Called with (rows done, rows in all).
+            to: Where to write them, too: see :func:`graphlearn.predict.write.write_predictions`.
+            if_exists: What to do if ``to`` exists: ``fail``, ``replace`` or ``append``.
 
         Returns:
             pkey, seed_time and prediction: a probability, a number, or the likeliest class; for several classes also
-            one column of probabilities per class, ``p(class)``.
+            one column of probabilities per class, ``p(class)``; for several steps ``prediction`` is the first, and
+            ``prediction(2)`` and so on are the others.
 
         Raises:
             UsageError: If ``at`` or a key means nothing, or the database is not at hand.
             UnknownNameError: If the database lacks a table or column that the run reads.
             TaskError: If ``entities`` names a row that does not exist.
+            StorageError: If they cannot be written; then ``to`` is as it was.
         """
-        completes = self.task.kind == "autocomplete"
+        completes = self.task.completes
         if completes and at is not None:
             raise UsageError(f"task '{self.task.name}' completes a column at each row's own time: leave 'at' out.")
         time = None if at is None else time_us(at, "at")
-        graph = self.graph(self._database(db))
+        db = self._database(db)
+        if to is not None:
+            check_place(to, if_exists, db)
+        graph = self.graph(db)
         store = graph[self.task.entity_table]
-        if time is None and not completes:
-            time = newest_time(graph)
-        if entities is not None:
+        if time is None and not (completes and "time" in store):
+            dated = any("time" in other for other in graph.node_stores)
+            time = self.task.as_of or (newest_time(graph) if dated or not completes else self.task.val_time)
+        cohort = self.task.cohort(time, db) if entities is None else None
+        if cohort is not None:
+            keys = _as_keys(cohort["pkey"].to_pylist(), store.pkey.type, self.task)
+        elif entities is not None:
             keys = _as_keys(list(entities), store.pkey.type, self.task)
         else:
             keys = store.pkey.filter(_existing(store, time))
@@ -171,7 +189,10 @@ class Run:
             )
         predicted = predict_seeds(self.model, graph.to(self.device), seeds, progress=progress)
         table = self._table(keys, seeds.seed_time, predicted)
-        return table.sort_values(["seed_time", "pkey"], kind="stable", ignore_index=True)
+        table = table.sort_values(["seed_time", "pkey"], kind="stable", ignore_index=True)
+        if to is not None:
+            write_predictions(table, self, to, if_exists=if_exists, db=db)
+        return table
 
     def graph(self, db: Database) -> HeteroData:
         """The graph of ``db`` as this run reads it: its schema, its statistics, its hidden columns."""
@@ -227,6 +248,9 @@ class Run:
         columns: dict[str, Any] = {"pkey": keys.to_pandas(), "seed_time": times}
         if values.ndim == 1:
             columns["prediction"] = values
+        elif self.task.task_type == "multistep_regression":
+            columns["prediction"] = values[:, 0]
+            columns |= {f"prediction({i + 1})": values[:, i] for i in range(1, values.shape[1])}
         else:
             classes = np.asarray(self.task.classes, dtype=object)
             if self.task.task_type == "multiclass_classification":
@@ -259,7 +283,6 @@ def make_model(
     schema: Schema, statistics: Statistics, task: Task, config: ModelConfig, encoder: EncoderFactory | None
 ) -> RelationalModel | Ensemble:
     """The model of a task with fresh weights."""
-    classes: Sequence[object] = task.classes
 
     def member() -> RelationalModel:
         return RelationalModel(
@@ -268,7 +291,7 @@ def make_model(
             task.entity_table,
             str(task.task_type.value),
             config,
-            num_classes=max(len(classes), 1),
+            num_classes=task.num_outputs,
             encoder=encoder,
         )
 

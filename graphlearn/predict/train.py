@@ -66,6 +66,7 @@ def train(
     device: str = "cpu",
     model_config: ModelConfig | None = None,
     train_config: TrainConfig | None = None,
+    members: int | None = None,
     max_minutes: float | None = None,
     refit: bool = True,
     resume: bool = False,
@@ -96,9 +97,10 @@ def train(
         regime: ``"frozen"`` or ``"rolling"``.
         seed: Of the initial weights and everything drawn; the same seed gives the same numbers on one machine.
         device: ``"cpu"`` or ``"cuda"``.
-        model_config: Sizes of the model. By default few labels, of which a training costs little and depends much on
-            the seed, get an ensemble of up to 4 members.
+        model_config: Sizes of the model.
         train_config: Settings of the optimisation.
+        members: How many models predict together. By default few labels, of which a training costs little and depends
+            much on the seed, get up to 4; or as ``model_config`` says.
         max_minutes: Time after which no new epoch begins; with ``refit`` half of it for each training.
         refit: Train again with the validation labels once the number of epochs is chosen.
         resume: Go on with an interrupted training of the same arguments.
@@ -117,7 +119,14 @@ def train(
     """
     out = Path(out)
     check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
+    if task.task_type == "recommendation":
+        raise UsageError(
+            f"task '{task.name}' ranks rows (RANK TOP): its labels can be made, but there is no model for rankings "
+            "yet. Ask about one of the rows with a condition, or use CLASSIFY."
+        )
     settings = train_config or TrainConfig()
+    if members is not None and members < 1:
+        raise UsageError(f"'members' must be > 0, got {members}.")
     if max_minutes is not None:
         settings = replace(settings, max_minutes=max_minutes)
     if refit and settings.max_minutes is not None:
@@ -131,12 +140,14 @@ def train(
         seeds = {split: split_seeds(graph, task, split, regime) for split in ("train", "val")}
         _check_labels(task)
         sizes = model_config or default_sizes(db, task, len(seeds["train"]), settings)
+        if members is not None:
+            sizes = replace(sizes, members=members)
         both = seeds["train"].joined(seeds["val"])
 
         def fresh(labelled: Seeds) -> RelationalModel | Ensemble:
             seed_dropout(seed, -1)
             made = make_model(db.schema, statistics, task, sizes, encoder)
-            if task.task_type == "regression":
+            if "regression" in task.task_type:
                 made.head.fit_range(labels_of(labelled))
             return made.to(device)
 
@@ -254,7 +265,7 @@ def check_arguments(
 def default_sizes(db: Database, task: Task, num_train: int, settings: TrainConfig) -> ModelConfig:
     """The model that a task gets where the user says nothing."""
     # Completing a column is reading the seed's own row, so that is never hidden.
-    hidden = 0.0 if task.kind == "autocomplete" else ModelConfig.row_dropout
+    hidden = 0.0 if task.completes else ModelConfig.row_dropout
     return ModelConfig(period=_period(db, task), row_dropout=hidden, members=num_members(num_train, settings))
 
 
@@ -275,13 +286,13 @@ def _check_labels(task: Task) -> None:
 
 def _longest_age(task: Task, val: Seeds) -> int:
     """How far past the cut the rows to predict reach: the evaluation period of the task, or validation's own."""
-    asked = (task.num_eval_timestamps - 1) * task.timedelta
+    asked = (task.num_eval_timestamps - 1) * task.step
     return max(asked, int((val.seed_time - val.input_time).max()))
 
 
 def _period(db: Database, task: Task) -> int:
     """The unit of ages: the label window; to complete a column, which has none, 1/256 of the time before validation."""
-    if task.kind != "autocomplete":
+    if not task.completes:
         return task.timedelta
     times = [
         (quote(t.name), time_us(quote(t.time_col), t.column(t.time_col).dtype))
@@ -289,7 +300,8 @@ def _period(db: Database, task: Task) -> int:
         if t.time_col
     ]
     first = [db.rows(f"SELECT min({time}) FROM {name}")[0][0] for name, time in times]
-    return max(1, (task.val_time - min(int(us) for us in first if us is not None)) // 256)
+    beginning = min((int(us) for us in first if us is not None), default=task.val_time)
+    return max(1, (task.val_time - beginning) // 256)
 
 
 def _own_labels(task: Task) -> Callable[[Path], None] | None:

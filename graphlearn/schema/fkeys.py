@@ -27,6 +27,13 @@ SURE_NAME = 0.8
 MIN_INCLUSION = 0.5
 FULL_INCLUSION = 0.98
 """Share of distinct values found, for names that say less."""
+VALUE_SCORE = 0.6
+"""What inclusion alone counts, where names say nothing."""
+SAMPLED_FROM = 1_000_000
+"""Rows from which candidates are tried on a sample of their values first."""
+SAMPLE_VALUES = 10_000
+SAMPLE_SLACK = 0.1
+"""How far below the inclusion that it needs a candidate may be on the sample."""
 ENOUGH_VALUES = 10
 """Distinct values from which inclusion alone is evidence, where it is not by chance (text, sparse numbers)."""
 
@@ -51,12 +58,19 @@ class _Candidate:
         return round(self.score * (0.5 + 0.5 * self.inclusion), 3)
 
     @property
+    def evidence(self) -> str:
+        name = "name" if self.score >= SURE_NAME else "similar name" if self.score > VALUE_SCORE else "no name"
+        values = f"{self.found:,} of {self.values:,} values found" if self.values else "no values yet"
+        return f"{name}; {values}"
+
+    @property
+    def needed(self) -> float:
+        """The inclusion from which it is a key."""
+        return MIN_INCLUSION if self.score >= SURE_NAME else FULL_INCLUSION
+
+    @property
     def accepted(self) -> bool:
-        if not self.values:
-            return self.score >= SURE_NAME
-        if self.score >= SURE_NAME:
-            return self.inclusion >= MIN_INCLUSION
-        return self.inclusion >= FULL_INCLUSION
+        return self.inclusion >= self.needed if self.values else self.score >= SURE_NAME
 
 
 def infer_fkeys(
@@ -82,13 +96,14 @@ def infer_fkeys(
             score = _score(table, profile, target, key, own_pkey=pkeys[table])
             if score > 0:
                 candidates.append(_Candidate(profile.name, target, pkey[0], score))
-    measured = [c for c in _measure(source, table, candidates) if c.accepted]
+    rows = next((profile.rows for profile in profiles[table].values()), 0)
+    measured = [c for c in _measure(source, table, candidates, rows) if c.accepted]
     best: dict[str, _Candidate] = {}
     # Sorted by name last, so that the order of the tables decides nothing.
     for candidate in sorted(measured, key=lambda c: (-c.score, -c.inclusion, c.table)):
         best.setdefault(candidate.column, candidate)
     singles = [
-        ForeignKey((column,), best[column].table, confidence=best[column].confidence)
+        ForeignKey((column,), best[column].table, confidence=best[column].confidence, evidence=best[column].evidence)
         for column in profiles[table]
         if column in best
     ]
@@ -133,12 +148,12 @@ def _value_score(profile: Profile, key: Profile) -> float:
     if not ENOUGH_VALUES <= profile.distinct <= 1.2 * key.rows:
         return 0.0
     if profile.dtype in ("VARCHAR", "UUID"):
-        return 0.6
+        return VALUE_SCORE
     if None in (key.low, key.high, profile.low, profile.high):
         return 0.0
     low, high = int(key.low or 0), int(key.high or 0)
     inside = low <= int(profile.low or 0) and int(profile.high or 0) <= high
-    return 0.6 if inside and high - low > 20 * key.rows else 0.0
+    return VALUE_SCORE if inside and high - low > 20 * key.rows else 0.0
 
 
 def _comparable(profile: Profile, key: Profile) -> bool:
@@ -152,12 +167,21 @@ def _comparable(profile: Profile, key: Profile) -> bool:
     return kind(profile) == kind(key) != "none"
 
 
-def _measure(source: Source, table: str, candidates: list[_Candidate]) -> list[_Candidate]:
+def _measure(source: Source, table: str, candidates: list[_Candidate], rows: int) -> list[_Candidate]:
+    if rows >= SAMPLED_FROM:
+        sampled = _count(source, table, candidates, rows // SAMPLE_VALUES)
+        candidates = [c for c in sampled if c.values < ENOUGH_VALUES or c.inclusion >= c.needed - SAMPLE_SLACK]
+    return _count(source, table, candidates)
+
+
+def _count(source: Source, table: str, candidates: list[_Candidate], every: int = 1) -> list[_Candidate]:
+    """The candidates with how many of their values are keys; of ``every`` so many values, one that its hash chooses."""
     if not candidates:
         return []
     queries = [
         f"SELECT {i}, count(*), count(*) FILTER (v IN (SELECT {quote(c.pkey)} FROM {quote(c.table)})) FROM "
-        f"(SELECT DISTINCT {quote(c.column)} AS v FROM {quote(table)} WHERE {quote(c.column)} IS NOT NULL)"
+        f"(SELECT DISTINCT {quote(c.column)} AS v FROM {quote(table)} WHERE {quote(c.column)} IS NOT NULL"
+        f"{f' AND hash({quote(c.column)}) % {every} = 0' if every > 1 else ''})"
         for i, c in enumerate(candidates)
     ]
     counts = {int(i): (int(n), int(k)) for i, n, k in source.rows(" UNION ALL ".join(queries))}
@@ -183,19 +207,24 @@ def _composite(
         sizes = [(profiles[name][pkeys[name][0]].rows, name) for name in (table, target) if pkeys[name]]
         if set(pkeys[table]) == set(columns) and max(sizes)[1] == table:
             continue
-        inclusion = _inclusion_together(source, table, columns, target, pkey)
+        values, hits = _inclusion_together(source, table, columns, target, pkey)
+        inclusion = hits / values if values else 0.0
         if inclusion >= MIN_INCLUSION:
-            found.append(ForeignKey(columns, target, confidence=round(0.9 * (0.5 + 0.5 * inclusion), 3)))
+            evidence = f"names; {hits:,} of {values:,} values found"
+            found.append(
+                ForeignKey(columns, target, confidence=round(0.9 * (0.5 + 0.5 * inclusion), 3), evidence=evidence)
+            )
     return found
 
 
 def _inclusion_together(
     source: Source, table: str, columns: tuple[str, ...], target: str, pkey: tuple[str, ...]
-) -> float:
+) -> tuple[int, int]:
+    """How many values of the columns there are, and how many of them are keys of the target."""
     given = " AND ".join(f"{quote(c)} IS NOT NULL" for c in columns)
     match = " AND ".join(f"a.{quote(c)} = b.{quote(k)}" for c, k in zip(columns, pkey, strict=True))
     values, hits = source.rows(
         f"SELECT count(*), count(*) FILTER (EXISTS (SELECT 1 FROM {quote(target)} AS b WHERE {match})) "
         f"FROM (SELECT DISTINCT {quote_all(columns)} FROM {quote(table)} WHERE {given}) AS a"
     )[0]
-    return float(hits / values) if values else 0.0
+    return int(values), int(hits)

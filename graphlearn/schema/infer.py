@@ -10,7 +10,7 @@ from graphlearn.schema.derive import infer_derived_times
 from graphlearn.schema.fkeys import infer_fkeys
 from graphlearn.schema.pkeys import PrimaryKey, infer_pkey
 from graphlearn.schema.profile import Profile, profile_table
-from graphlearn.schema.schema import KNOWN_SINCE, Column, ForeignKey, Schema, Table
+from graphlearn.schema.schema import DECLARED, KNOWN_SINCE, Column, ForeignKey, Schema, Table
 from graphlearn.schema.stypes import infer_stype
 from graphlearn.schema.times import infer_time_col
 from graphlearn.schema.validate import check_against, check_schema
@@ -38,8 +38,10 @@ def infer_schema(source: Source) -> Schema:
             null_time="keep" if name in referred else "drop",
             pkey_confidence=pkeys[name].confidence,
             time_confidence=time_confidence,
+            pkey_evidence=pkeys[name].evidence,
+            comment=source.comments.get((name, ""), ""),
         )
-        tables[name] = replace(table, columns=tuple(_column(table, p) for p in profiles[name].values()))
+        tables[name] = replace(table, columns=tuple(_column(source, table, p) for p in profiles[name].values()))
     schema = infer_derived_times(source, Schema(source.name, tables))
     check_schema(schema)
     return schema
@@ -60,7 +62,7 @@ def complete_schema(source: Source, schema: Schema) -> Schema:
 
 def _pkey(source: Source, table: str, profiles: Mapping[str, Mapping[str, Profile]]) -> PrimaryKey:
     if table in source.declared_pkeys:
-        return PrimaryKey(source.declared_pkeys[table])
+        return PrimaryKey(source.declared_pkeys[table], evidence=DECLARED)
     others = {name: columns for name, columns in profiles.items() if name != table}
     return infer_pkey(source, table, profiles[table], others)
 
@@ -77,7 +79,7 @@ def _fkeys(
         # One that refers to a UNIQUE column instead of the key has no place in a schema.
         if set(key.references) == set(target):
             order = [key.references.index(column) for column in target]
-            declared.append(ForeignKey(tuple(key.columns[i] for i in order), key.table))
+            declared.append(ForeignKey(tuple(key.columns[i] for i in order), key.table, evidence=DECLARED))
     taken = {key.columns for key in declared}
     inferred = infer_fkeys(source, table, profiles, pkeys)
     return (*declared, *(key for key in inferred if key.columns not in taken))
@@ -88,7 +90,7 @@ def _complete_table(source: Source, table: Table) -> Table:
     given = {column.name: column for column in table.columns}
     profiles = profile_table(source, table.name) if set(dtypes) - set(given) else {}
     columns = [
-        replace(given[name], dtype=dtype) if name in given else _column(table, profiles[name])
+        replace(given[name], dtype=dtype) if name in given else _column(source, table, profiles[name])
         for name, dtype in dtypes.items()
     ]
     if table.time_from:
@@ -96,7 +98,8 @@ def _complete_table(source: Source, table: Table) -> Table:
     return replace(table, columns=tuple(columns))
 
 
-def _column(table: Table, profile: Profile) -> Column:
+def _column(source: Source, table: Table, profile: Profile) -> Column:
     is_key = profile.name in table.pkey or any(profile.name in key.columns for key in table.fkeys)
     stype, confidence = infer_stype(profile, is_key=is_key)
-    return Column(profile.name, profile.dtype, stype, confidence)
+    comment = source.comments.get((table.name, profile.name), "")
+    return Column(profile.name, profile.dtype, stype, confidence, comment)

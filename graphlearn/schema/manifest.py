@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,11 @@ def _write_table(table: Table) -> dict[str, Any]:
     confidence = _write_confidence(table)
     if confidence:
         spec["confidence"] = _Row(confidence)
+    evidence = {"pkey": table.pkey_evidence} | {key.name: key.evidence for key in table.fkeys}
+    if any(evidence.values()):
+        spec["evidence"] = _Row({name: text for name, text in evidence.items() if text})
+    if table.comment:
+        spec["comment"] = table.comment
     if table.columns:
         spec["columns"] = {column.name: _Row(_write_column(column)) for column in table.columns}
     return spec
@@ -147,6 +153,8 @@ def _write_column(column: Column) -> dict[str, Any]:
     row: dict[str, Any] = {"dtype": column.dtype, "stype": column.stype}
     if column.confidence < 1:
         row["confidence"] = round(column.confidence, 3)
+    if column.comment:
+        row["comment"] = column.comment
     return row
 
 
@@ -157,8 +165,15 @@ def _read_table(name: str, spec: object, where: str, referred: bool) -> Table:
         raise SchemaError(f"{where} must be a mapping with pkey, time_col and fkeys, got {spec!r}.")
     sure = _mapping(spec.get("confidence"), f"{where}.confidence")
     missing = _mapping(spec.get("on_missing"), f"{where}.on_missing")
+    why = _mapping(spec.get("evidence"), f"{where}.evidence")
     fkeys = [
-        ForeignKey((column,), _text(target, f"{where}.fkeys"), missing.get(column, "drop"), _number(sure, column))
+        ForeignKey(
+            (column,),
+            _text(target, f"{where}.fkeys"),
+            missing.get(column, "drop"),
+            _number(sure, column),
+            str(why.get(column, "")),
+        )
         for column, target in _mapping(spec.get("fkeys"), f"{where}.fkeys").items()
     ]
     for row in spec.get("composite_fkeys") or []:
@@ -166,7 +181,7 @@ def _read_table(name: str, spec: object, where: str, referred: bool) -> Table:
             raise SchemaError(f"{where}.composite_fkeys needs rows {{columns: [..], table: ..}}, got {row!r}.")
         columns = _names(row["columns"], f"{where}.composite_fkeys")
         key = ForeignKey(columns, _text(row["table"], where), row.get("on_missing", "drop"))
-        fkeys.append(ForeignKey(key.columns, key.table, key.on_missing, _number(sure, key.name)))
+        fkeys.append(replace(key, confidence=_number(sure, key.name), evidence=str(why.get(key.name, ""))))
     pkey = spec.get("pkey")
     time_from = _names(spec.get("time_from") or [], f"{where}.time_from")
     time_col = KNOWN_SINCE if time_from else spec.get("time_col")
@@ -185,6 +200,8 @@ def _read_table(name: str, spec: object, where: str, referred: bool) -> Table:
         pkey_confidence=_number(sure, "pkey"),
         time_confidence=_number(sure, "time_col"),
         time_from=time_from,
+        pkey_evidence=str(why.get("pkey", "")),
+        comment=str(spec.get("comment") or ""),
     )
 
 
@@ -196,7 +213,9 @@ def _read_column(name: str, row: object, where: str) -> Column:
         raise SchemaError(f"{where} must be an stype or a mapping with 'stype', got {row!r}.")
     if "stype" not in row:
         raise SchemaError(f"{where} has no 'stype'; write 'stype: null' for a column that is no feature.")
-    return Column(name, str(row.get("dtype") or ""), row["stype"], _number(row, "confidence"))
+    return Column(
+        name, str(row.get("dtype") or ""), row["stype"], _number(row, "confidence"), str(row.get("comment") or "")
+    )
 
 
 def _targets(spec: object) -> list[str]:

@@ -22,6 +22,10 @@ from graphlearn.schema.profile import INTEGERS, Profile
 
 # How sure a unique column is the key, by what its name says (see _rank).
 _CONFIDENCE = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
+_NAMES = (
+    "named as the table's key", "named nearly as the table's key", "named as a key, first column", "named as a key",
+    "named as a code", "named as another table's key, first column", "first column, named as the table",
+)  # fmt: skip
 _NOT_FIRST, _OF_ANOTHER = 3, 5
 
 
@@ -31,6 +35,7 @@ class PrimaryKey:
 
     columns: tuple[str, ...] = ()
     confidence: float = 1.0
+    evidence: str = ""
 
 
 def infer_pkey(
@@ -60,9 +65,9 @@ def infer_pkey(
             if composite.columns:
                 return composite
         if not rows:
-            return PrimaryKey((name,), round(_CONFIDENCE[rank] * 0.5, 3))
+            return PrimaryKey((name,), round(_CONFIDENCE[rank] * 0.5, 3), f"{_NAMES[rank]}; there are no rows yet")
         if _is_unique(source, table, [name], rows):
-            return PrimaryKey((name,), _CONFIDENCE[rank])
+            return PrimaryKey((name,), _CONFIDENCE[rank], f"{_NAMES[rank]}; {rows:,} rows, all different")
     return composite if composite is not None else _composite(source, table, profiles, others)
 
 
@@ -126,8 +131,10 @@ def _composite(
             if columns[0] != leading[0] or (_is_event(profiles) and not any(is_line_name(c) for c in columns)):
                 continue
             if rows and _is_unique(source, table, columns, rows):
-                return PrimaryKey(columns, 0.7)
-    return PrimaryKey(tuple(leading[:2]), 0.3) if not rows and len(leading) == 2 else PrimaryKey()
+                return PrimaryKey(columns, 0.7, f"leading keys; {rows:,} rows, all different together")
+    if not rows and len(leading) == 2:
+        return PrimaryKey(tuple(leading), 0.3, "leading keys; there are no rows yet")
+    return PrimaryKey()
 
 
 def _is_event(profiles: Mapping[str, Profile]) -> bool:

@@ -10,6 +10,8 @@ from graphlearn.errors import unknown_name
 STYPES = ("numerical", "categorical", "multicategorical", "timestamp", "text", "embedding")
 NULL_TIMES = ("drop", "keep")
 ON_MISSING = ("drop", "error")
+DECLARED = "declared"
+"""The evidence for a key that the database itself declares."""
 KNOWN_SINCE = "known_since"
 """The time column that a table with ``time_from`` gets."""
 
@@ -23,12 +25,14 @@ class Column:
         dtype: Its DuckDB type; empty where no source has been looked at.
         stype: What kind of feature it is, one of :data:`STYPES`, or None: a key, or not usable as a feature.
         confidence: How sure the inference of ``stype`` is, in [0, 1]; 1 is declared.
+        comment: What the database says about it.
     """
 
     name: str
     dtype: str = ""
     stype: str | None = None
     confidence: float = 1.0
+    comment: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,14 @@ class ForeignKey:
         table: The table they refer to.
         on_missing: ``"drop"``: values without a row give no edge; ``"error"``: they are refused.
         confidence: How sure the inference is, in [0, 1]; 1 is declared.
+        evidence: What speaks for it.
     """
 
     columns: tuple[str, ...]
     table: str
     on_missing: str = "drop"
     confidence: float = 1.0
+    evidence: str = ""
 
     @property
     def name(self) -> str:
@@ -68,6 +74,8 @@ class Table:
         time_confidence: The same of the time column.
         time_from: Names of foreign keys. Where given, the table has no time of its own: ``time_col`` is
             :data:`KNOWN_SINCE`, the latest time among the rows that these keys name, added when the source is opened.
+        pkey_evidence: What speaks for the primary key.
+        comment: What the database says about it.
     """
 
     name: str
@@ -79,6 +87,8 @@ class Table:
     pkey_confidence: float = 1.0
     time_confidence: float = 1.0
     time_from: tuple[str, ...] = ()
+    pkey_evidence: str = ""
+    comment: str = ""
 
     def column(self, name: str) -> Column:
         """The column of that name."""

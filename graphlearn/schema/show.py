@@ -32,13 +32,17 @@ def _title(table: Table, rows: int | None) -> str:
     parts = [table.name]
     if rows is not None:
         parts.append(f"{rows:,} rows")
-    parts.append(f"key {', '.join(table.pkey)}{_sure(table.pkey_confidence)}" if table.pkey else "no key")
+    parts.append(
+        f"key {', '.join(table.pkey)}{_sure(table.pkey_confidence, table.pkey_evidence)}" if table.pkey else "no key"
+    )
     if table.time_col is None:
         parts.append("no time: always visible")
     else:
         rule = "left out" if table.null_time == "drop" else "always visible"
         origin = f" from {', '.join(table.time_from)}" if table.time_from else ""
         parts.append(f"time {table.time_col}{origin}{_sure(table.time_confidence)}, rows without a time {rule}")
+    if table.comment:
+        parts.append(" ".join(table.comment.split()))
     return " | ".join(parts)
 
 
@@ -47,16 +51,23 @@ def _columns(table: Table) -> list[str]:
     widths = [max((len(row[i]) for row in cells), default=0) for i in range(2)]
     lines = [f"  {name:<{widths[0]}}  {dtype:<{widths[1]}}  {role}" for name, dtype, role in cells]
     composite = [key for key in table.fkeys if len(key.columns) > 1]
-    return lines + [f"  ({', '.join(key.columns)}) -> {key.table}{_sure(key.confidence)}" for key in composite]
+    return lines + [
+        f"  ({', '.join(key.columns)}) -> {key.table}{_sure(key.confidence, key.evidence)}" for key in composite
+    ]
 
 
 def _role(table: Table, column: Column) -> str:
     roles = ["key"] if column.name in table.pkey else []
-    roles += [f"-> {key.table}{_sure(key.confidence)}" for key in table.fkeys if key.columns == (column.name,)]
+    roles += [
+        f"-> {key.table}{_sure(key.confidence, key.evidence)}" for key in table.fkeys if key.columns == (column.name,)
+    ]
     if column.stype is not None:
         roles.append(f"{column.stype}{_sure(column.confidence)}")
-    return ", ".join(roles) or f"not used{_sure(column.confidence)}"
+    role = ", ".join(roles) or f"not used{_sure(column.confidence)}"
+    return f"{role}  # {' '.join(column.comment.split())}" if column.comment else role
 
 
-def _sure(confidence: float) -> str:
-    return "" if confidence >= 1 else f" ({100 * confidence:.0f} % sure)"
+def _sure(confidence: float, evidence: str = "") -> str:
+    sure = "" if confidence >= 1 else f"{100 * confidence:.0f} % sure"
+    text = ": ".join(part for part in (sure, evidence) if part)
+    return f" ({text})" if text else ""

@@ -141,6 +141,13 @@ def _several(label: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     return label
 
 
+def _steps(label: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    lengths = pc.unique(pc.list_value_length(label)) if _is_list(label.type) else pa.array([0, 1])
+    if len(lengths) != 1 or not _is_number(label.type.value_type):
+        raise TaskError(f"{where}: labels of several steps must be lists of numbers, all of one length.")
+    return label
+
+
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
@@ -154,4 +161,6 @@ _LABELS = {
     TaskType.REGRESSION: _number,
     TaskType.MULTICLASS: _single,
     TaskType.MULTILABEL: _several,
+    TaskType.MULTISTEP: _steps,
+    TaskType.RECOMMENDATION: _several,
 }

@@ -37,12 +37,16 @@ def encode(
 
     Returns:
         binary: ``[N]`` int64, 0 or 1; regression: ``[N]`` float64; multiclass: ``[N]`` int64, position in ``classes``
-        or -1 for a value that train did not have; multilabel: ``[N, len(classes)]`` float32 of 0 and 1.
+        or -1 for a value that train did not have; multilabel: ``[N, len(classes)]`` float32 of 0 and 1; several steps:
+        ``[N, steps]`` float64.
     """
     if task_type is TaskType.BINARY:
         return label.to_numpy().astype(np.int64), []
     if task_type is TaskType.REGRESSION:
         return label.to_numpy().astype(np.float64), []
+    if task_type is TaskType.MULTISTEP:
+        width = int(pc.list_value_length(label)[0].as_py()) if len(label) else 1
+        return pc.list_flatten(label).to_numpy().astype(np.float64).reshape(len(label), width), []
     if task_type is TaskType.MULTICLASS:
         code, unknown = _codes(label, classes)
         return code, unknown

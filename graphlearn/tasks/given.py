@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from graphlearn.database import open_source, quote
 from graphlearn.errors import UsageError, first_three, unknown_name
 from graphlearn.tasks.labels import SPLITS, plain_label, seed_time
-from graphlearn.tasks.manifest import TaskManifest, TaskType
+from graphlearn.tasks.manifest import GIVEN_TYPES, TaskManifest, TaskType
 
 
 def read_labels(labels: Any, manifest: TaskManifest) -> pa.Table:
@@ -112,5 +112,5 @@ def infer_task_type(label: pa.ChunkedArray) -> TaskType:
         return TaskType.MULTILABEL
     raise UsageError(
         f"cannot tell what kind of task has labels of type {kind} (first: {first_three(label[:3].to_pylist())}). "
-        f"Give 'task_type': one of {', '.join(TaskType)}."
+        f"Give 'task_type': one of {', '.join(GIVEN_TYPES)}."
     )

@@ -17,12 +17,18 @@ KINDS = ("forecast", "autocomplete", "external")
 
 
 class TaskType(enum.StrEnum):
-    """What is predicted, and hence which loss and metrics apply; the values are RelBench's."""
+    """What is predicted, and hence which loss and metrics apply; the values are RelBench's, but for ``MULTISTEP``."""
 
     BINARY = "binary_classification"
     REGRESSION = "regression"
     MULTICLASS = "multiclass_classification"
     MULTILABEL = "multilabel_classification"
+    MULTISTEP = "multistep_regression"
+    RECOMMENDATION = "recommendation"
+
+
+GIVEN_TYPES = (TaskType.BINARY, TaskType.REGRESSION, TaskType.MULTICLASS, TaskType.MULTILABEL)
+"""What labels that nobody asked a query for can be."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +87,9 @@ class TaskManifest:
         kind = str(given.get("kind", ""))
         if kind not in KINDS:
             raise UsageError(f"{where}: 'kind' must be one of {', '.join(KINDS)}, got {given.get('kind')!r}.")
-        if given.get("task_type") == "recommendation":
+        if given.get("task_type") == "recommendation" and "query" not in given:
             raise UsageError(f"{where}: task '{name}' recommends a list of rows; only entity tasks can be used here.")
-        types = [t.value for t in TaskType]
+        types = [t.value for t in (TaskType if "query" in given else GIVEN_TYPES)]
         if given.get("task_type") not in types:
             raise UsageError(f"{where}: 'task_type' must be one of {', '.join(types)}, got {given.get('task_type')!r}.")
         needed = ["name", "entity_table", "target_col"]

@@ -17,6 +17,7 @@ METRICS: dict[TaskType, dict[str, bool]] = {
     TaskType.REGRESSION: {"mae": False, "rmse": False, "r2": True},
     TaskType.MULTICLASS: {"accuracy": True, "macro_f1": True, "mrr": True, "log_loss": False},
     TaskType.MULTILABEL: {"macro_auprc": True, "macro_auroc": True, "macro_f1": True},
+    TaskType.MULTISTEP: {"mae": False, "rmse": False, "r2": True},
 }
 """Metrics of each task type and whether higher is better; the first is the one that models are chosen by."""
 
@@ -64,7 +65,8 @@ def score(
     A class that train did not have (index -1) counts as a wrong answer for accuracy and macro F1, as rank infinity for
     MRR, and not at all for log loss. The reciprocal rank is that of the true class among the scores of a row; classes
     that share a score share the mean of their ranks. Classes without a positive or without a negative row are left out
-    of macro AUROC, those without a positive one out of macro AUPRC. A metric without a value is NaN.
+    of macro AUROC, those without a positive one out of macro AUPRC. A metric without a value is NaN. Metrics of several
+    steps are means over the steps; ``mae_1``, ``mae_2``, … are those of each.
 
     Args:
         task_type: One of :class:`TaskType`.
@@ -79,7 +81,7 @@ def score(
     kind = _task_type(task_type)
     true, pred = _checked(kind, y_true, y_pred, classes)
     out = _SCORES[kind](true, pred)
-    return {name: float(out[name]) for name in METRICS[kind]}
+    return {name: float(value) for name, value in out.items()}
 
 
 def bootstrap(
@@ -146,7 +148,7 @@ def bootstrap(
 
 
 def _task_type(name: str) -> TaskType:
-    types = [t.value for t in TaskType]
+    types = [t.value for t in METRICS]
     if name not in types:
         raise unknown_name("task type", str(name), types)
     return TaskType(name)
@@ -156,15 +158,16 @@ def _checked(
     kind: TaskType, y_true: Sequence[object] | np.ndarray, y_pred: np.ndarray, classes: Sequence[object] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     true, pred = np.asarray(y_true), np.asarray(y_pred, dtype=np.float64)
-    wide = kind in (TaskType.MULTICLASS, TaskType.MULTILABEL)
+    wide = kind in (TaskType.MULTICLASS, TaskType.MULTILABEL, TaskType.MULTISTEP)
     if kind is TaskType.MULTICLASS and classes is not None:
         position = {value: i for i, value in enumerate(classes)}
         true = np.array([position.get(value, -1) for value in true.tolist()], dtype=np.int64)
     if pred.ndim == 2 and pred.shape[1] == 1 and not wide:
         pred = pred[:, 0]
-    shape = f"[{len(true)}, classes]" if wide else f"[{len(true)}]"
+    columns = "steps" if kind is TaskType.MULTISTEP else "classes"
+    shape = f"[{len(true)}, {columns}]" if wide else f"[{len(true)}]"
     fits = pred.ndim == (2 if wide else 1) and len(pred) == len(true)
-    if not fits or (kind is TaskType.MULTILABEL and true.shape != pred.shape):
+    if not fits or (kind in (TaskType.MULTILABEL, TaskType.MULTISTEP) and true.shape != pred.shape):
         raise UsageError(f"predictions of {kind} must have shape {shape}, got {list(pred.shape)}.")
     if not len(true):
         raise UsageError("there are no predictions to score.")
@@ -199,6 +202,12 @@ def _regression(true: np.ndarray, pred: np.ndarray) -> dict[str, float]:
     }
 
 
+def _multistep(true: np.ndarray, pred: np.ndarray) -> dict[str, float]:
+    steps = [_regression(true[:, step], pred[:, step]) for step in range(true.shape[1])]
+    means = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
+    return means | {f"mae_{i}": step["mae"] for i, step in enumerate(steps, 1)}
+
+
 def _multiclass(true: np.ndarray, pred: np.ndarray) -> dict[str, float]:
     hard = pred.argmax(axis=1)
     seen = true >= 0
@@ -229,4 +238,5 @@ _SCORES: dict[TaskType, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = 
     TaskType.REGRESSION: _regression,
     TaskType.MULTICLASS: _multiclass,
     TaskType.MULTILABEL: _multilabel,
+    TaskType.MULTISTEP: _multistep,
 }

@@ -132,6 +132,12 @@ def _macro(one: Callable[[np.ndarray, np.ndarray], OfWeights], true: np.ndarray,
     return value
 
 
+def _mean_step(one: Callable[[np.ndarray, np.ndarray], OfWeights], true: np.ndarray, pred: np.ndarray) -> OfWeights:
+    """The mean over the steps, none of which may lack a value."""
+    each = [one(true[:, step], pred[:, step]) for step in range(true.shape[1])]
+    return lambda weight: np.stack([of_weights(weight) for of_weights in each]).mean(axis=0)
+
+
 def _by_score(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows in ascending order of score, and where each distinct score starts."""
     order = np.argsort(score, kind="stable")
@@ -161,4 +167,7 @@ _METRICS: dict[tuple[TaskType, str], Callable[[np.ndarray, np.ndarray], OfWeight
     (TaskType.MULTILABEL, "macro_auprc"): lambda true, pred: _macro(_average_precision, true, pred),
     (TaskType.MULTILABEL, "macro_auroc"): lambda true, pred: _macro(_auroc, true, pred),
     (TaskType.MULTILABEL, "macro_f1"): _multilabel_f1,
+    (TaskType.MULTISTEP, "mae"): lambda true, pred: _mean(np.abs(true - pred).mean(axis=1)),
+    (TaskType.MULTISTEP, "rmse"): lambda true, pred: _mean_step(_rmse, true, pred),
+    (TaskType.MULTISTEP, "r2"): lambda true, pred: _mean_step(_r2, true, pred),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from graphlearn.errors import StorageError, UsageError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from graphlearn.tasks.task import Task
 
 
-def save_task(task: Task, folder: str | Path, *, force: bool = False) -> Path:
+def save_task(task: Task, folder: str | Path, *, force: bool = False, keys: pa.ChunkedArray | None = None) -> Path:
     """Writes ``manifest.yaml`` and the labels of each split as a RelBench 3 task folder; it is whole or absent.
 
     A split that is empty is left out.
@@ -26,6 +27,7 @@ def save_task(task: Task, folder: str | Path, *, force: bool = False) -> Path:
         task: The task.
         folder: The folder to make; ``<RelBench folder>/tasks/<name>`` makes it a task of that source.
         force: Replace a task folder that is there.
+        keys: The primary keys of all entities, if each is to be written as its position among them.
 
     Raises:
         UsageError: If the folder exists.
@@ -34,7 +36,7 @@ def save_task(task: Task, folder: str | Path, *, force: bool = False) -> Path:
     target = Path(folder)
     if target.exists() and not force:
         raise UsageError(f"{target} exists already; choose another folder, or pass force=True to replace it.")
-    tables = {split: _columns_of_relbench(task, split) for split in SPLITS}
+    tables = {split: _columns_of_relbench(task, split, keys) for split in SPLITS}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
@@ -44,24 +46,31 @@ def save_task(task: Task, folder: str | Path, *, force: bool = False) -> Path:
             for split, table in tables.items():
                 if table is not None:
                     pq.write_table(table, made / f"{split}.parquet")
-            old = Path(aside) / "old"
-            try:
-                if target.exists():
-                    os.replace(target, old)
-                os.replace(made, target)
-            finally:
-                if old.exists() and not target.exists():
-                    os.replace(old, target)
+            put_in_place(made, target, Path(aside) / "old")
     except OSError as error:
         raise StorageError(f"could not write the task to {target}: {error}.") from error
     return target
 
 
-def _columns_of_relbench(task: Task, split: str) -> pa.Table | None:
+def put_in_place(made: Path, target: Path, old: Path) -> None:
+    """Renames the folder ``made`` to ``target``; one that is there goes to ``old``, and comes back if that fails."""
+    try:
+        if target.exists():
+            os.replace(target, old)
+        os.replace(made, target)
+    finally:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+
+
+def _columns_of_relbench(task: Task, split: str, keys: pa.ChunkedArray | None) -> pa.Table | None:
     """The labels of a split under the names of the manifest; None if there are none."""
     try:
         table = task.label_table(split)
     except EmptySplitError:
         return None
     seed = table["seed_time"].cast(pa.timestamp("us"))
-    return pa.table({task.time_col: seed, task.entity_col: table["pkey"], task.target_col: table["label"]})
+    pkey = table["pkey"]
+    if keys is not None:
+        pkey = pc.index_in(pkey.cast(keys.type), value_set=keys).cast(pa.int64())
+    return pa.table({task.time_col: seed, task.entity_col: pkey, task.target_col: table["label"]})

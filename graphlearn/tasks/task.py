@@ -22,7 +22,11 @@ from graphlearn.tasks.given import (
     stored_labels,
 )
 from graphlearn.tasks.labels import SPLITS, autocomplete_sql, check_hidden, entity_key, forecast_sql, run_sql
-from graphlearn.tasks.manifest import TaskManifest, TaskType, find_task
+from graphlearn.tasks.manifest import GIVEN_TYPES, TaskManifest, TaskType, find_task
+from graphlearn.tasks.query import is_query, parse
+from graphlearn.tasks.query_check import as_of_time, is_static
+from graphlearn.tasks.query_labels import QueryLabels, make_labels, query_cohort
+from graphlearn.tasks.query_sql import cohort_sql
 from graphlearn.tasks.store import save_task
 from graphlearn.tasks.times import TimeLike, duration_text, duration_us, time_text, time_us
 
@@ -41,10 +45,12 @@ class Task:
 
     Args:
         db: What :func:`graphlearn.connect` gives.
-        task: Name of a task in the ``tasks`` folder of a RelBench source, a path to a task folder (``manifest.yaml``
-            and, if labels are stored, ``train.parquet``, ``val.parquet``, ``test.parquet``), or a manifest.
+        task: A predictive query (``"PREDICT …"``, see ``docs/query.md``), the name of a task in the ``tasks`` folder of
+            a RelBench source, a path to a task folder (``manifest.yaml`` and, if labels are stored, ``train.parquet``,
+            ``val.parquet``, ``test.parquet``), or a manifest.
         val_timestamp: Start of validation, if not that of the task or of the schema.
         test_timestamp: Start of test, likewise.
+        eval_anchors: Most anchors of validation and of test of a query; by default all whose labels are known.
         regenerate: Make labels from the database even if they are stored.
 
     Attributes:
@@ -62,14 +68,19 @@ class Task:
         num_eval_timestamps: Most anchors of validation and of test.
         val_time, test_time: Start of validation and of test, microseconds UTC.
         remove_columns: (table, column) pairs that no model may see; for autocomplete with the target.
+        completes: Whether the target is a column of the entity's own row, which is known but for that column.
         classes: Class values of multiclass and multilabel tasks, found on train; position is the class index.
         description: One line, or None.
+        num_outputs: Number of values of a prediction: of classes, of steps, or 1.
         sql: The manifest's SQL of a forecast task, or None.
-        notes: Sentences about labels that were left out.
+        query: The predictive query that the task was made from, or None.
+        step: Microseconds between two anchors; the label window, unless a query says otherwise.
+        notes: Sentences about labels that were left out, or about what a query means.
 
     Raises:
         UnknownNameError: If there is no such task, table or column.
         UsageError: If the manifest is not valid.
+        QueryError: If the query means nothing, or nothing that the database can answer.
         TaskError: If the database does not allow the task.
     """
 
@@ -80,9 +91,15 @@ class Task:
         *,
         val_timestamp: TimeLike | None = None,
         test_timestamp: TimeLike | None = None,
+        eval_anchors: int | None = None,
         regenerate: bool = False,
     ) -> None:
         folder: Path | None = None
+        if isinstance(task, str) and is_query(task):
+            self._ask(db, task, val_timestamp, test_timestamp, eval_anchors)
+            return
+        if eval_anchors is not None:
+            raise UsageError("'eval_anchors' is for queries; a manifest has 'num_eval_timestamps'.")
         if isinstance(task, TaskManifest):
             manifest = task
         elif isinstance(task, Mapping):
@@ -92,6 +109,10 @@ class Task:
         else:
             folder = find_task(db.folder, task)
             manifest = TaskManifest.load(folder)
+        if manifest.query is not None and (regenerate or folder is None):
+            given = (val_timestamp or manifest.val_timestamp, test_timestamp or manifest.test_timestamp)
+            self._ask(db, manifest.query, *given, manifest.num_eval_timestamps, name=manifest.name)
+            return
         if regenerate and manifest.kind == "external":
             raise UsageError(f"task '{manifest.name}' is external: its labels are stored and cannot be made again.")
         val_time = _first_time("val_timestamp", val_timestamp, manifest.val_timestamp, db.schema.val_timestamp)
@@ -101,6 +122,31 @@ class Task:
         self._set(db, manifest, val_time, test_time, None if regenerate else folder)
         self.classes: tuple[ClassValue, ...] = self._train_classes()
 
+    def _ask(
+        self,
+        db: Database,
+        text: str,
+        val_timestamp: TimeLike | None,
+        test_timestamp: TimeLike | None,
+        eval_anchors: int | None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        """Makes this the task of a query."""
+        val_time, test_time = (
+            None if given is None and declared is None else _first_time(what, given, declared)
+            for what, given, declared in (
+                ("val_timestamp", val_timestamp, db.schema.val_timestamp),
+                ("test_timestamp", test_timestamp, db.schema.test_timestamp),
+            )
+        )
+        if eval_anchors is not None and eval_anchors < 1:
+            raise UsageError(f"'eval_anchors' must be at least 1, got {eval_anchors}.")
+        asked = make_labels(db, text, val_time=val_time, test_time=test_time, eval_anchors=eval_anchors)
+        manifest = asked.manifest if name is None else replace(asked.manifest, name=name)
+        self._set(db, manifest, asked.val_time, asked.test_time, None, asked=asked)
+        self.classes = self._train_classes()
+
     def _set(
         self,
         db: Database | None,
@@ -109,12 +155,16 @@ class Task:
         test_time: int,
         folder: Path | None,
         given: dict[str, pa.Table] | None = None,
+        *,
+        asked: QueryLabels | None = None,
     ) -> None:
         """Everything but the classes."""
         self.db = db
         self._given = given
         self._folder = folder
-        self.notes: tuple[str, ...] = ()
+        self._asked = asked
+        self.query = manifest.query
+        self.notes: tuple[str, ...] = () if asked is None else asked.notes
         self.classes = ()
         self.name, self.kind, self.task_type = manifest.name, manifest.kind, manifest.task_type
         self.entity_table, self.target_col = manifest.entity_table, manifest.target_col
@@ -132,6 +182,8 @@ class Task:
             self.remove_columns += ((self.entity_table, self.target_col),)
         else:
             self.timedelta = duration_us(manifest.timedelta, "timedelta") if manifest.timedelta else _DEFAULT_DELTA
+        self.step = self.timedelta if asked is None else asked.step
+        self.completes = self.kind == "autocomplete" or (self.query is not None and is_static(parse(self.query)))
         self.entity_col, self.time_col = manifest.entity_col or "", manifest.time_col or ""
         self.manifest = manifest
         if val_time >= test_time:
@@ -187,7 +239,7 @@ class Task:
         """
         key = db.schema[entity_table].pkey
         delta = None if timedelta is None else duration_us(timedelta, "timedelta")
-        types = [t.value for t in TaskType]
+        types = [t.value for t in GIVEN_TYPES]
         if task_type is not None and task_type not in types:
             raise unknown_name("task type", task_type, types)
         manifest = TaskManifest(
@@ -225,6 +277,13 @@ class Task:
 
     def __repr__(self) -> str:
         return f"Task({self.name!r}, {self.task_type}, {self.entity_table}.{self.pkey_col} -> {self.target_col})"
+
+    @property
+    def num_outputs(self) -> int:
+        output = None if self.query is None else parse(self.query).output
+        if self.task_type is TaskType.MULTISTEP and output is not None:
+            return output.number
+        return max(len(self.classes), 1)
 
     @property
     def labels_given(self) -> bool:
@@ -265,6 +324,8 @@ class Task:
             UsageError: If the task is external: its labels are stored.
         """
         db = self._need_db(split)
+        if self._asked is not None:
+            return self._asked.sql(db, split)
         if self.kind == "external":
             raise UsageError(f"task '{self.name}' is external: no SQL makes its labels.")
         make = forecast_sql if self.kind == "forecast" else autocomplete_sql
@@ -323,9 +384,42 @@ class Task:
             folder = candidate if (candidate / "manifest.yaml").is_file() else None
         task = cls.__new__(cls)
         task.pkey_col = values["pkey_col"]
-        task._set(db, manifest, values["val_time"], values["test_time"], folder)
+        val_time, test_time = values["val_time"], values["test_time"]
+        asked = None
+        if manifest.query is not None and folder is None and db is not None:
+            most = manifest.num_eval_timestamps
+            asked = make_labels(db, manifest.query, val_time=val_time, test_time=test_time, eval_anchors=most)
+        task._set(db, manifest, val_time, test_time, folder, asked=asked)
         task.classes = tuple(values["classes"])
         return task
+
+    def cohort(self, at: int | None = None, db: Database | None = None) -> pa.Table | None:
+        """The entities that a query asks about at a time: columns pkey and seed_time, sorted; None without a query.
+
+        Keys that the query names are all there; otherwise those for which WHERE holds. ASSUMING is not looked at. A
+        query that completes a column is about the rows where it is missing, or about all of them if it never is.
+
+        Args:
+            at: Microseconds UTC; by default the start of test. Rows that are asked about at their own time need none.
+            db: The database, by default the task's own; it needs no labels.
+        """
+        if self.query is None:
+            return None
+        db = db or self._need_db("test")
+        return query_cohort(db, self.manifest, self.test_time if at is None else at)
+
+    def cohort_size(self, split: str) -> int | None:
+        """Number of (entity, anchor) pairs of a split for which a query's WHERE holds, labelled or not."""
+        if self._asked is None:
+            return None
+        db = self._need_db(split)
+        sql = cohort_sql(db, self._asked.checked, self._asked.anchors[split])
+        return int(db.rows(f"SELECT count(*) FROM ({sql})")[0][0])
+
+    @property
+    def as_of(self) -> int | None:
+        """When a query with AS OF asks to predict, microseconds UTC."""
+        return None if self.query is None else as_of_time(parse(self.query))
 
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
         """Writes ``manifest.yaml`` and the labels as a RelBench 3 task folder; see :func:`save_task`."""
@@ -335,6 +429,8 @@ class Task:
         """The labels of a split that need not be made, or None."""
         if self._given is not None:
             return self._given[split]
+        if self._asked is not None:
+            return None
         found = None if self._folder is None else stored_labels(self._folder, self.manifest, split)
         if found is None and self.kind == "external":
             where = "they were given as a table" if self._folder is None else f"{self._folder} has no {split}.parquet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -92,6 +93,19 @@ def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return meta, load_file(weights)
     except (OSError, SafetensorError) as error:
         raise RunError(f"{weights} cannot be read: {_reason(error)}. Train again, or restore it.") from error
+
+
+def run_id(folder: Path, meta: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits that are the same for runs that predict the same: of weights, settings and task.
+
+    Where the folder is, when it was made and from which place the data came does not matter.
+    """
+    with (folder / "model.safetensors").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    task = {key: value for key, value in meta["task"].items() if key != "folder"}
+    facts = {key: meta[key] for key in ("model_config", "schema", "statistics", "regime")}
+    digest.update(json.dumps({**facts, "task": task}, sort_keys=True).encode())
+    return digest.hexdigest()[:12]
 
 
 def save_state(path: Path, weights: Mapping[str, Tensor], optimizer: AdamW, state: TrainState, plan: str) -> None:

@@ -83,7 +83,7 @@ def make_seeds(graph: HeteroData, task: Task, keys: pa.Array, seed_time: Tensor,
             "or leave the keys out."
         )
     input_time = seed_time if cut is None else seed_time.clamp_max(cut)
-    return Seeds(task.entity_table, index, seed_time, input_time, own_row=task.kind == "autocomplete")
+    return Seeds(task.entity_table, index, seed_time, input_time, own_row=task.completes)
 
 
 def labels_of(seeds: Seeds) -> Tensor:

@@ -63,11 +63,14 @@ def test_to_a_file(run, shop, expected, tmp_path, capfd, ending):
     out, err = capfd.readouterr()
     assert out == ""
     assert err == f"wrote  {file}  {len(expected)} predictions\n"
-    same(pd.read_parquet(file) if ending == "parquet" else pd.read_csv(file, parse_dates=["seed_time"]), expected)
+    found = pd.read_parquet(file) if ending == "parquet" else pd.read_csv(file, parse_dates=["seed_time", "scored_at"])
+    assert set(found.pop("run")) == {load(run).id}
+    assert abs(found.pop("scored_at") - pd.Timestamp.now("UTC").tz_localize(None)).max() < pd.Timedelta("5 min")
+    same(found, expected)
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     before = file.read_bytes()
     assert main(["predict", str(run), "--at", "2021-02-01", "--to", str(file)]) == 2
-    assert "exists. Name another file, or add --force to replace it" in capfd.readouterr().err
+    assert "exists. Name another place, or add --append" in capfd.readouterr().err
     assert file.read_bytes() == before
     assert main(["predict", str(run), "--at", "2021-02-01", "--to", str(file), "--force"]) == 0
     assert file.read_bytes() != before
@@ -101,7 +104,13 @@ def test_a_grown_copy_of_the_source(run, expected, tmp_path, capfd):
             2,
             "UsageError: '--at' must be a time such as 2024-01-31 or 2024-01-31T12:00:00, got 'soon'.",
         ),
-        (["--to", "out.xlsx"], 2, "UsageError: --to: 'out.xlsx' must end in .csv or .parquet."),
+        (
+            ["--to", "out.xlsx"],
+            2,
+            "UsageError: 'out.xlsx' must end in .csv or .parquet, or name a table of a database.",
+        ),
+        (["--to", "out.csv", "--replace", "--append"], 2, "UsageError: --replace and --append exclude each other"),
+        (["--append"], 2, "UsageError: --append is about a TARGET: name one with --to."),
         (["--entity", "c999"], 3, "TaskError: 1 of 1 keys to predict for name no row of 'customers'"),
         (["--entities", "nowhere.txt"], 2, "UsageError: --entities: 'nowhere.txt' cannot be read: No such file"),
         (["--device", "tpu"], 2, "UnknownNameError: no device 'tpu'."),
@@ -129,9 +138,10 @@ def test_a_file_that_cannot_be_written_is_absent(run, tmp_path, capfd, monkeypat
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    monkeypatch.setattr("graphlearn.database.write_file.os.replace", full)
     assert main(["predict", str(run), "--at", AT, "--to", str(tmp_path / "out.csv")]) == StorageError.exit_code
-    assert "No space left on device" in capfd.readouterr().err
+    says = f"StorageError: {tmp_path / 'out.csv'} could not be written: No space left on device. It is as it was.\n"
+    assert capfd.readouterr().err == says
     assert not list(tmp_path.iterdir())
 
 

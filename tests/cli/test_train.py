@@ -52,7 +52,7 @@ def test_what_it_prints(shop, tmp_path, capfd):
     assert lines[1].startswith(
         "graph    952 nodes of 4 types, 1,500 edges of 3 foreign keys, statistics fitted on rows "
     )
-    assert lines[2].startswith("model    temporal sage, 2 layers, ")
+    assert lines[2].startswith("model    4 x temporal sage, 2 layers, ")
     assert lines[2].endswith(" parameters; cpu, seed 3, frozen")
     assert any(line.startswith("epoch   1/") and " val auroc 0." in line for line in lines)
     assert load(tmp_path / "run").meta["seed"] == 3

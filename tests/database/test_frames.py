@@ -140,3 +140,17 @@ def test_the_fingerprint_is_of_values_not_of_their_order():
     assert first != open_source({"t": frame.assign(y=list("abcb")), "u": other}).fingerprint()
     # Equal rows do not cancel.
     assert first != open_source({"t": frame.iloc[[0, 3]], "u": other}).fingerprint()
+
+
+def test_bytes_are_those_of_the_values():
+    frame = pd.DataFrame(
+        {
+            "id": [1, 2, 3],
+            "at": pd.to_datetime(["2020-01-01", None, "2020-01-03"]),
+            "text": ["four", None, "é"],
+            "tags": [["a", "bc"], [], None],
+        }
+    )
+    source = open_source({"t": frame, "none": frame.head(0)})
+    assert source.num_bytes("t") == 3 * 2 * 8 + len("four") + len("é".encode()) + len("[a, bc]") + len("[]")
+    assert source.num_bytes("none") == 0

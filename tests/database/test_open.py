@@ -14,12 +14,18 @@ from graphlearn.errors import SourceError, UsageError
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://ann:secret@host/shop", "mysql://ann:sec@re/t@host/shop", "sqlite:///shop.db", "s3://bucket/x"]
+    ("url", "says"),
+    [
+        ("postgresql://ann:secret@127.0.0.1:1/shop", "cannot be opened: .*refused"),
+        ("mysql://ann:sec@re/t@host/shop", "write an '@' in the password as %40, and a '/' as %2F"),
+        ("s3://bucket/x", "no scheme 's3'. Known: mariadb, mysql, postgres, postgresql, sqlite"),
+    ],
 )
-def test_servers_are_refused_without_showing_the_password(url):
-    with pytest.raises(SourceError, match=r"servers .* are not supported by this version. Export the tables") as caught:
+def test_urls_that_cannot_be_opened_are_shown_without_their_password(url, says):
+    with pytest.raises(UsageError, match=says) as caught:
         open_source(url)
     assert "sec" not in str(caught.value)
+    assert "re/t" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

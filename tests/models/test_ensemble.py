@@ -9,6 +9,7 @@ import torch
 from little_shop import FAST, MODEL, make_task, open_tables, tables, train_fast
 
 import graphlearn as gl
+from graphlearn.errors import UsageError
 from graphlearn.graph import build_graph, fit_statistics
 from graphlearn.models import Ensemble, RelationalModel
 from graphlearn.predict.train import num_members
@@ -75,6 +76,10 @@ def test_a_run_of_several_members_is_read_back_and_resumed(tmp_path):
     again = gl.load(tmp_path / "run", db=db)
     assert again.model_config.members == 2
     assert run.predict().equals(again.predict())
+    more = train_fast(db, task, tmp_path / "more", model_config=replace(MODEL, members=2), members=3)
+    assert len(more.model.members) == 3
+    with pytest.raises(UsageError, match="'members' must be > 0, got 0"):
+        train_fast(db, task, tmp_path / "none", members=0)
 
 
 def test_few_labels_get_several_members():

@@ -281,3 +281,33 @@ def test_the_order_of_rows_and_tables_decides_nothing(shop, shop_frames, data, s
     source = open_source(frames, threads=threads)
     assert infer_schema(source).tables == shop.schema.tables
     source.close()
+
+
+def test_each_proposed_key_says_what_speaks_for_it(shop):
+    schema = shop.schema
+    assert schema["orders"].pkey_evidence == "named as the table's key; 400 rows, all different"
+    assert schema["order_items"].pkey_evidence.startswith("leading keys; ")
+    (key,) = schema["orders"].fkeys
+    assert key.evidence == "name; 60 of 60 values found"
+    assert "-> customers (98 % sure: name; 60 of 60 values found)" in str(schema)
+
+
+def test_a_sample_rejects_what_is_no_key_and_changes_nothing_else(shop_frames, monkeypatch):
+    from graphlearn.schema import fkeys
+
+    shop_frames["orders"]["product_id"] = [f"P-{number:05d}" for number in range(400)]
+    whole = connect(shop_frames).schema
+    counted, count = [], fkeys._count
+
+    def noted(source, table, candidates, every=1):
+        counted.append((table, every, [c.column for c in candidates]))
+        return count(source, table, candidates, every)
+
+    monkeypatch.setattr(fkeys, "SAMPLED_FROM", 100)
+    monkeypatch.setattr(fkeys, "SAMPLE_VALUES", 100)
+    monkeypatch.setattr(fkeys, "_count", noted)
+    assert connect(shop_frames).schema == whole
+    orders = {every: columns for table, every, columns in counted if table == "orders"}
+    assert "product_id" in orders[4]
+    assert "product_id" not in orders[1]
+    assert "customer_id" in orders[1]

@@ -100,6 +100,7 @@ def _undated(table):
 
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
+comments = st.sampled_from(["", 'says: # \u00e9\n"more"'])
 confidences = st.integers(0, 1000).map(lambda n: n / 1000)
 
 
@@ -115,8 +116,11 @@ def schemas(draw):
             pkey=pkey,
             time_col=time_col,
             null_time=draw(st.sampled_from(NULL_TIMES)) if time_col is not None else "drop",
+            pkey_evidence=draw(st.sampled_from(["", "declared"])),
+            comment=draw(comments),
             columns=tuple(
-                Column(c, "BIGINT", draw(st.sampled_from([None, *STYPES])), draw(confidences)) for c in columns
+                Column(c, "BIGINT", draw(st.sampled_from([None, *STYPES])), draw(confidences), draw(comments))
+                for c in columns
             ),
             pkey_confidence=draw(confidences),
         )
@@ -126,7 +130,9 @@ def schemas(draw):
             columns = tuple(column.name for column in table.columns[-size:])
             if columns in [key.columns for key in tables[name].fkeys]:
                 continue
-            key = ForeignKey(columns, target, draw(st.sampled_from(ON_MISSING)))
+            key = ForeignKey(
+                columns, target, draw(st.sampled_from(ON_MISSING)), evidence=draw(st.sampled_from(["", "e"]))
+            )
             tables[name] = replace(tables[name], fkeys=(*tables[name].fkeys, key))
     for name, table in tables.items():
         referred = any(key.table == name for other in tables.values() for key in other.fkeys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from graphlearn.schema import Database, connect
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules that tests of queries share
 
 # By the definitions of the data's README: drivers with an event in the window and one after t minus one year.
 _WINDOW = """e.date > t.timestamp AND e.date <= t.timestamp + INTERVAL '{timedelta}'"""

@@ -15,7 +15,7 @@ from graphlearn.tasks import Task, TaskType
 from graphlearn.tasks.metrics import METRICS, bootstrap, metrics_for, primary_metric, score
 from graphlearn.tasks.resample import weighted
 
-CASES = [(kind, metric) for kind in TaskType for metric in METRICS[kind]]
+CASES = [(kind, metric) for kind in METRICS for metric in METRICS[kind]]
 
 
 def make(kind: TaskType, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,12 +28,14 @@ def make(kind: TaskType, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if kind is TaskType.MULTICLASS:
         scores = rng.integers(1, 5, (n, 4)).astype(float)
         return rng.integers(-1, 4, n), scores / scores.sum(axis=1, keepdims=True)
+    if kind is TaskType.MULTISTEP:
+        return rng.normal(1e3, 3.0, (n, 3)), rng.normal(1e3, 3.0, (n, 3))
     return rng.integers(0, 2, (n, 3)).astype(np.float32), rng.integers(0, 9, (n, 3)) / 8
 
 
 def test_the_primary_metric_is_the_first():
-    assert [primary_metric(kind) for kind in TaskType] == [
-        ("auroc", True), ("mae", False), ("accuracy", True), ("macro_auprc", True),
+    assert [primary_metric(kind) for kind in METRICS] == [
+        ("auroc", True), ("mae", False), ("accuracy", True), ("macro_auprc", True), ("mae", False),
     ]  # fmt: skip
     assert metrics_for("binary_classification") == ("auroc", "average_precision", "accuracy", "f1")
     with pytest.raises(UnknownNameError, match=r"no task type 'classification'. Did you mean"):
@@ -68,6 +70,15 @@ def test_multilabel_by_hand():
     got = score("multilabel_classification", true, pred)
     # the second class has no positive, the third no negative row
     assert got == pytest.approx({"macro_auprc": 1.0, "macro_auroc": 1.0, "macro_f1": (1 + 0 + 0.8) / 3})
+
+
+def test_several_steps_by_hand():
+    got = score("multistep_regression", [[1.0, 0.0], [3.0, 4.0]], np.array([[1.0, 1.0], [2.0, 1.0]]))
+    assert got == pytest.approx(
+        {"mae": 1.25, "rmse": (0.5**0.5 + 5**0.5) / 2, "r2": (0.5 - 0.25) / 2, "mae_1": 0.5, "mae_2": 2.0}
+    )
+    with pytest.raises(UsageError, match=r"predictions of multistep_regression must have shape \[2, steps\]"):
+        score("multistep_regression", [[1.0, 0.0], [3.0, 4.0]], np.ones((2, 3)))
 
 
 def test_the_reference_points_of_driver_position(f1: Database):

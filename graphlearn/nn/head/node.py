@@ -14,6 +14,7 @@ TASK_TYPES = (
     "regression",
     "multiclass_classification",
     "multilabel_classification",
+    "multistep_regression",
 )
 
 
@@ -27,6 +28,7 @@ class NodeHead(Module):
     multilabel_classification   binary cross entropy   ``[B, C]`` float, 0 or 1                 C probabilities
     multiclass_classification   cross entropy          ``[B]`` int64, -1 is left out            C probabilities
     regression                  absolute error         ``[B]`` float                            value
+    multistep_regression        absolute error         ``[B, C]`` float                         C values
     ==========================  =====================  =======================================  ===================
 
     A regression works on ``(y - center) / scale``, and its predictions are kept within ``[low, high]``; see
@@ -34,15 +36,15 @@ class NodeHead(Module):
 
     Args:
         channels: Size of the seed's vector.
-        task_type: One of the four above.
-        num_classes: C, for the two kinds that have several; 1 for the others.
+        task_type: One of the five above.
+        num_classes: C, for the kinds that have several outputs; 1 for the others.
 
     Shapes:
         - ``x``: ``[B, channels]``
-        - returns ``[B]``, or ``[B, C]`` for several classes
+        - returns ``[B]``, or ``[B, C]`` for several outputs
 
     Raises:
-        UnknownNameError: If the task type is none of the four.
+        UnknownNameError: If the task type is none of the five.
         ValueError: If ``num_classes`` does not fit the task type.
     """
 
@@ -62,10 +64,11 @@ class NodeHead(Module):
         self.task_type = str(task_type)
         self.norm = LayerNorm(channels)
         self.lin = Linear(channels, num_classes)
-        self.register_buffer("center", torch.zeros(()))
-        self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("low", torch.tensor(-torch.inf))
-        self.register_buffer("high", torch.tensor(torch.inf))
+        shape = (num_classes,) if task_type == "multistep_regression" else ()
+        self.register_buffer("center", torch.zeros(shape))
+        self.register_buffer("scale", torch.ones(shape))
+        self.register_buffer("low", torch.full(shape, -torch.inf))
+        self.register_buffer("high", torch.full(shape, torch.inf))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -74,18 +77,18 @@ class NodeHead(Module):
         torch.nn.init.zeros_(self.lin.bias)
 
     def fit_range(self, label: Tensor) -> None:
-        """Sets the range of a regression from its train labels ``[N]``, N > 0.
+        """Sets the range of a regression from its train labels ``[N]``, or ``[N, C]`` for each step, N > 0.
 
         ``center`` is their median, ``scale`` their mean absolute deviation from it (1 if they are all alike), ``low``
         and ``high`` their 2nd and 98th percentile.
         """
-        ranked = label.double().sort().values
+        ranked = label.double().sort(dim=0).values
         center = ranked[(len(ranked) - 1) // 2]
-        spread = (ranked - center).abs().mean()
-        self.center.fill_(center)
-        self.scale.fill_(torch.where(spread > 0, spread, 1.0))
-        self.low.fill_(ranked[round(0.02 * (len(ranked) - 1))])
-        self.high.fill_(ranked[round(0.98 * (len(ranked) - 1))])
+        spread = (ranked - center).abs().mean(dim=0)
+        self.center.copy_(center)
+        self.scale.copy_(torch.where(spread > 0, spread, 1.0))
+        self.low.copy_(ranked[round(0.02 * (len(ranked) - 1))])
+        self.high.copy_(ranked[round(0.98 * (len(ranked) - 1))])
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.lin(self.norm(x))
@@ -94,7 +97,7 @@ class NodeHead(Module):
     def loss(self, out: Tensor, label: Tensor) -> Tensor:
         """Mean loss of a batch; ``out`` is what :meth:`forward` gave."""
         out = out.to(self.scale.dtype)  # under autocast it has fewer digits
-        if self.task_type == "regression":
+        if "regression" in self.task_type:
             return F.l1_loss(out, ((label - self.center) / self.scale).to(out.dtype))
         if self.task_type == "multiclass_classification":
             # Not the mean that torch takes, which is NaN where every label is left out.
@@ -105,7 +108,7 @@ class NodeHead(Module):
     def predict(self, out: Tensor) -> Tensor:
         """Probabilities, or values in the unit of the label; float64, in which probabilities add up to 1."""
         out = out.double()
-        if self.task_type == "regression":
+        if "regression" in self.task_type:
             return (out * self.scale + self.center).clamp(self.low.double(), self.high.double())
         if self.task_type == "multiclass_classification":
             return out.softmax(dim=-1)

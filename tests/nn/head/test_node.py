@@ -13,7 +13,7 @@ from graphlearn.nn import NodeHead
 from graphlearn.nn.head.node import TASK_TYPES
 from graphlearn.tasks.manifest import TaskType
 
-SEVERAL = ("multiclass_classification", "multilabel_classification")
+SEVERAL = ("multiclass_classification", "multilabel_classification", "multistep_regression")
 
 
 def head(task_type: str, channels: int = 4) -> NodeHead:
@@ -23,8 +23,8 @@ def head(task_type: str, channels: int = 4) -> NodeHead:
 
 def labels(task_type: str, size: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    if task_type == "regression":
-        return torch.randn(size, generator=generator, dtype=torch.float64)
+    if "regression" in task_type:
+        return torch.randn((size, 3) if task_type in SEVERAL else (size,), generator=generator, dtype=torch.float64)
     if task_type == "multiclass_classification":
         return torch.randint(3, (size,), generator=generator)
     shape = (size, 3) if task_type in SEVERAL else (size,)
@@ -32,7 +32,7 @@ def labels(task_type: str, size: int) -> torch.Tensor:
 
 
 def test_the_task_types_are_those_of_tasks():
-    assert set(TASK_TYPES) == {kind.value for kind in TaskType}
+    assert {*TASK_TYPES, "recommendation"} == {kind.value for kind in TaskType}
 
 
 def test_binary_by_hand():

@@ -1,0 +1,38 @@
+"""The options that every command takes for the URL of a database, and the opening of a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphlearn.schema import Database, Schema, connect
+
+TablesOption = Annotated[
+    list[str] | None,
+    typer.Option("--tables", metavar="GLOB", help="Of a URL: read only these tables; repeat it for several."),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="Of a URL: do not read these tables, or columns (table.column)."),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="FILE", help="Of a URL: keep what was read; next time read only what is new."),
+]
+
+
+def open_database(
+    source: str,
+    *,
+    schema: Schema | Path | None = None,
+    tables: list[str] | None = None,
+    exclude: list[str] | None = None,
+    cache: Path | None = None,
+) -> Database:
+    """The source, with what there is to say about how it was read on stderr."""
+    db = connect(source, schema=schema, tables=tables, exclude=exclude or (), cache=cache)
+    for note in db.notes:
+        typer.echo(f"cache    {note}", err=True)
+    return db

@@ -1,0 +1,36 @@
+-- PREDICT SUM(orders.total, 15, 45, days) FOR customers.customer_id IN (7, 42) AS OF '2025-06-01'
+WITH anchors AS (
+  SELECT
+    n."k",
+    1675555200000000 + n."k" * 2592000000000 AS "t"
+  FROM RANGE(4) AS n("k")
+), g0 AS (
+  SELECT
+    r0."customer_id" AS "id",
+    (
+      EPOCH_US(r0."placed_at") - 1676851200000001
+    ) // 2592000000000 AS "k",
+    SUM(NULLIF(r0."total", CAST('NaN' AS DOUBLE))) AS "v0"
+  FROM main."orders" AS r0
+  WHERE
+    EPOCH_US(r0."placed_at") > 1676851200000000
+    AND EPOCH_US(r0."placed_at") <= 1687219200000000
+  GROUP BY
+    1,
+    2
+)
+SELECT
+  e."customer_id" AS "pkey",
+  a."t" AS "seed_time",
+  CAST(COALESCE(g0."v0", 0) AS DOUBLE) AS "label"
+FROM main."customers" AS e
+CROSS JOIN anchors AS a
+LEFT JOIN g0
+  ON g0."id" = e."customer_id" AND g0."k" = a."k"
+WHERE
+  (
+    EPOCH_US(e."signup_at") IS NULL OR EPOCH_US(e."signup_at") <= a."t"
+  )
+ORDER BY
+  "seed_time",
+  "pkey"
