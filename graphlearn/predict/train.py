@@ -38,8 +38,10 @@ from graphlearn.training.seeds import Seeds, labels_of, split_seeds
 
 MODELS = ("gnn",)
 
-#: Steps of training that may be spent, over all members, to have more than one; and the most members.
-_STEPS_TO_SPEND, _MOST_MEMBERS = 1000, 4
+#: Seeds that may be gone through, over all members, to have more than one; and the most members.
+_SEEDS_TO_SPEND, _MOST_MEMBERS = 256_000, 4
+#: Labels from which on steps of twice as many seeds are still enough steps; they take a third less time.
+_MANY_LABELS = 25_600
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def train(
         seed: Of the initial weights and everything drawn; the same seed gives the same numbers on one machine.
         device: ``"cpu"`` or ``"cuda"``.
         model_config: Sizes of the model.
-        train_config: Settings of the optimisation.
+        train_config: Settings of the optimisation. By default many labels get larger batches.
         members: How many models predict together. By default few labels, of which a training costs little and depends
             much on the seed, get up to 4; or as ``model_config`` says.
         max_minutes: Time after which no new epoch begins; with ``refit`` half of it for each training.
@@ -139,6 +141,8 @@ def train(
         )
         seeds = {split: split_seeds(graph, task, split, regime) for split in ("train", "val")}
         _check_labels(task)
+        if train_config is None and len(seeds["train"]) > _MANY_LABELS:
+            settings = replace(settings, batch_size=2 * settings.batch_size)
         sizes = model_config or default_sizes(db, task, len(seeds["train"]), settings)
         if members is not None:
             sizes = replace(sizes, members=members)
@@ -272,7 +276,7 @@ def default_sizes(db: Database, task: Task, num_train: int, settings: TrainConfi
 def num_members(num_train: int, settings: TrainConfig) -> int:
     """How many models a training on so many labels affords."""
     steps, epochs = plan(num_train, settings)
-    return min(max(_STEPS_TO_SPEND // (steps * epochs), 1), _MOST_MEMBERS)
+    return min(max(_SEEDS_TO_SPEND // (steps * epochs * settings.batch_size), 1), _MOST_MEMBERS)
 
 
 def _check_labels(task: Task) -> None:

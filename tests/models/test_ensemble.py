@@ -9,6 +9,7 @@ import torch
 from little_shop import FAST, MODEL, make_task, open_tables, tables, train_fast
 
 import graphlearn as gl
+import graphlearn.predict.train
 from graphlearn.errors import UsageError
 from graphlearn.graph import build_graph, fit_statistics
 from graphlearn.models import Ensemble, RelationalModel
@@ -92,3 +93,11 @@ def test_few_labels_get_several_members():
 def test_no_members_are_refused():
     with pytest.raises(ValueError, match="'members' must be > 0, got 0"):
         replace(MODEL, members=0)
+
+
+def test_many_labels_get_larger_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(graphlearn.predict.train, "_MANY_LABELS", 10)
+    frames = tables()
+    db = open_tables(frames)
+    run = gl.train(db, make_task(db, frames), out=tmp_path / "run", members=1, max_minutes=1e-6, progress=False)
+    assert run.meta["train_config"]["batch_size"] == 2 * TrainConfig().batch_size
