@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,6 @@ import torch
 from little_shop import FAST, MODEL, make_task, open_tables, tables, train_fast
 
 import graphlearn as gl
-import graphlearn.predict.train
 from graphlearn.errors import UsageError
 from graphlearn.graph import build_graph, fit_statistics
 from graphlearn.models import Ensemble, RelationalModel
@@ -96,7 +96,7 @@ def test_no_members_are_refused():
 
 
 def test_many_labels_get_larger_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(graphlearn.predict.train, "_MANY_LABELS", 10)
+    monkeypatch.setattr(sys.modules["graphlearn.predict.train"], "_MANY_LABELS", 10)  # the name is the function
     frames = tables()
     db = open_tables(frames)
     run = gl.train(db, make_task(db, frames), out=tmp_path / "run", members=1, max_minutes=1e-6, progress=False)
