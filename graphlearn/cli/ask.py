@@ -1,10 +1,12 @@
-"""What the commands that take a query share: its task, and what it would mean to train on it."""
+"""What the commands that take a query share: options, its task, and what it would mean to train on it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import pandas as pd
+import typer
 
 from graphlearn.errors import UsageError
 from graphlearn.schema import Database
@@ -12,6 +14,18 @@ from graphlearn.tasks import Task, TaskType
 from graphlearn.tasks.labels import SPLITS, EmptySplitError
 from graphlearn.tasks.query import is_query, parse
 from graphlearn.tasks.times import duration_text, time_text
+
+ValTimeOption = Annotated[
+    str | None,
+    typer.Option("--val-time", metavar="TIME", help="Start of validation; by default that of the source."),
+]
+TestTimeOption = Annotated[
+    str | None, typer.Option("--test-time", metavar="TIME", help="Start of test; by default that of the source.")
+]
+EvalAnchorsOption = Annotated[
+    int | None,
+    typer.Option("--eval-anchors", metavar="N", min=1, help="Most anchors of validation and of test of a QUERY."),
+]
 
 
 def make_task(

@@ -11,7 +11,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from graphlearn.cli.ask import check_asked, make_task, shape
+from graphlearn.cli.ask import EvalAnchorsOption, TestTimeOption, ValTimeOption, check_asked, make_task, shape
 from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.errors import StorageError, UsageError
 from graphlearn.tasks import Task
@@ -33,15 +33,9 @@ def label(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a .csv or .parquet file instead of printing.")
     ] = None,
-    val_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start of validation; by default that of the source.")
-    ] = None,
-    test_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start of test; by default that of the source.")
-    ] = None,
-    eval_anchors: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Most anchors of validation and of test of a QUERY.")
-    ] = None,
+    val_time: ValTimeOption = None,
+    test_time: TestTimeOption = None,
+    eval_anchors: EvalAnchorsOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
     tables: TablesOption = None,
     exclude: ExcludeOption = None,

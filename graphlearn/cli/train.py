@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graphlearn.cli.ask import check_asked, make_task, plan_text
+from graphlearn.cli.ask import EvalAnchorsOption, TestTimeOption, ValTimeOption, check_asked, make_task, plan_text
 from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.errors import UsageError
 from graphlearn.predict import Run
@@ -46,15 +46,9 @@ def train(
     refit: Annotated[
         bool, typer.Option(help="Train again on train and val labels once val has chosen the number of epochs.")
     ] = True,
-    val_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start of validation; by default that of the source.")
-    ] = None,
-    test_time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start of test; by default that of the source.")
-    ] = None,
-    eval_anchors: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Most anchors of validation and of test of a QUERY.")
-    ] = None,
+    val_time: ValTimeOption = None,
+    test_time: TestTimeOption = None,
+    eval_anchors: EvalAnchorsOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what the training would start from, and do not train.")
     ] = False,
