@@ -61,7 +61,7 @@ def new_database() -> Iterator[Callable[[str], str]]:
             why = f"no {server} server to test with: {reason(error)}; set {variable} to a URL that may create databases"
             if os.environ.get("CI"):
                 pytest.fail(why)
-            pytest.skip(why)
+            pytest.skip(why)  # on a user's machine only: who changes a layer need not run two servers
         made.append((url, name))
         return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
 
