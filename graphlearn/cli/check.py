@@ -30,7 +30,8 @@ def check(
 
     Exit code 3 if something is an error: then labels, graphs or predictions would be wrong.
     """
-    report = check_database(open_database(source, schema=schema, tables=tables, exclude=exclude, cache=cache))
+    with open_database(source, schema=schema, tables=tables, exclude=exclude, cache=cache) as db:
+        report = check_database(db)
     if as_json:
         findings = [dataclasses.asdict(finding) for finding in report.findings]
         typer.echo(json.dumps({"ok": report.ok, "findings": findings}, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,12 +32,12 @@ def evaluate(
     """Print the metrics of a run, with intervals, next to the baselines."""
     check_split(split, regime)
     loaded = load(run, device=device)
-    db = (
-        None
+    with (
+        nullcontext()
         if source is None
         else open_database(source, schema=loaded.schema, tables=tables, exclude=exclude, cache=cache)
-    )
-    table = loaded.compare(split, db, regime=regime)
+    ) as db:
+        table = loaded.compare(split, db, regime=regime)
     if as_json:
         typer.echo(table.to_json(orient="records", lines=True, double_precision=15), nl=False)
         return

@@ -36,11 +36,11 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a source and its tasks as a RelBench 3 folder."""
-    db = open_database(source, schema=schema, tables=tables, exclude=exclude, cache=cache)
-    tasks = [Task(db, name) for name in (task_names(db.folder) if task is None else task)]
-    folder = export_relbench(db, to, tasks, force=force)
-    if as_json:
-        found = {"folder": str(folder), "tables": list(db.tables), "tasks": [t.name for t in tasks]}
-        typer.echo(json.dumps(found, ensure_ascii=False))
-    else:
-        typer.echo(f"wrote  {folder}  {len(db.tables)} tables, {len(tasks)} tasks")
+    with open_database(source, schema=schema, tables=tables, exclude=exclude, cache=cache) as db:
+        tasks = [Task(db, name) for name in (task_names(db.folder) if task is None else task)]
+        folder = export_relbench(db, to, tasks, force=force)
+        if as_json:
+            found = {"folder": str(folder), "tables": list(db.tables), "tasks": [t.name for t in tasks]}
+            typer.echo(json.dumps(found, ensure_ascii=False))
+        else:
+            typer.echo(f"wrote  {folder}  {len(db.tables)} tables, {len(tasks)} tasks")

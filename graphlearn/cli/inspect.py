@@ -33,11 +33,11 @@ def inspect(
     """Print the schema of a source as understood: keys, times, types, and how sure each is."""
     if save is not None and save.exists() and not force:
         raise UsageError(f"--save: '{save}' exists. Name another file, or add --force to replace it.")
-    db = open_database(source, schema=schema, tables=tables, exclude=exclude, cache=cache)
-    rows = {table: db.num_rows(table) for table in db.schema.tables}
-    if as_json:
-        typer.echo(json.dumps({"source": db.source, "rows": rows, **manifest_dict(db.schema)}, ensure_ascii=False))
-    else:
-        typer.echo(show_schema(db.schema, rows))
-    if save is not None:
-        typer.echo(f"wrote  {db.schema.save(save)}", err=True)
+    with open_database(source, schema=schema, tables=tables, exclude=exclude, cache=cache) as db:
+        rows = {table: db.num_rows(table) for table in db.schema.tables}
+        if as_json:
+            typer.echo(json.dumps({"source": db.source, "rows": rows, **manifest_dict(db.schema)}, ensure_ascii=False))
+        else:
+            typer.echo(show_schema(db.schema, rows))
+        if save is not None:
+            typer.echo(f"wrote  {db.schema.save(save)}", err=True)

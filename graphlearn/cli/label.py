@@ -46,21 +46,21 @@ def label(
     if out is not None:
         check_out(out, force)
     check_asked(query, task)
-    db = open_database(source, tables=tables, exclude=exclude, cache=cache)
-    asked = make_task(db, query, task, val_time=val_time, test_time=test_time, eval_anchors=eval_anchors)
-    if sql:
-        text = asked.label_sql(split)
-        typer.echo(json.dumps({"task": asked.name, "split": split, "sql": text}) if as_json else text)
-        return
-    labels = asked.labels(split)
-    typer.echo(summary(asked, split, labels), err=True)
-    if out is not None:
-        write_table(labels, out)
-        typer.echo(f"wrote  {out}", err=True)
-    elif as_json:
-        typer.echo(labels.to_json(orient="records", lines=True, date_format="iso", date_unit="us"), nl=False)
-    else:
-        typer.echo(labels.to_csv(index=False), nl=False)
+    with open_database(source, tables=tables, exclude=exclude, cache=cache) as db:
+        asked = make_task(db, query, task, val_time=val_time, test_time=test_time, eval_anchors=eval_anchors)
+        if sql:
+            text = asked.label_sql(split)
+            typer.echo(json.dumps({"task": asked.name, "split": split, "sql": text}) if as_json else text)
+            return
+        labels = asked.labels(split)
+        typer.echo(summary(asked, split, labels), err=True)
+        if out is not None:
+            write_table(labels, out)
+            typer.echo(f"wrote  {out}", err=True)
+        elif as_json:
+            typer.echo(labels.to_json(orient="records", lines=True, date_format="iso", date_unit="us"), nl=False)
+        else:
+            typer.echo(labels.to_csv(index=False), nl=False)
 
 
 def summary(task: Task, split: str, labels: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -75,30 +76,30 @@ def predict(
     place = None if to is None else check_place(to, if_exists)
     time = None if at is None else time_us(at, "--at")
     keys = [*(entity or []), *([] if entities is None else read_keys(entities))]
-    if is_query(source):
-        trained_on = open_database(run, tables=tables, exclude=exclude, cache=cache)
-        asked = make_task(trained_on, source, None, eval_anchors=eval_anchors)
-        if dry_run:
-            typer.echo(plan_text(trained_on, asked))
-            return
-        with tempfile.TemporaryDirectory() as aside:
-            kept = Path(aside) / "run" if out is None else out
+    with ExitStack() as opened:
+        db: Database | None = None
+        if is_query(source):
+            db = opened.enter_context(open_database(run, tables=tables, exclude=exclude, cache=cache))
+            asked = make_task(db, source, None, eval_anchors=eval_anchors)
+            if dry_run:
+                typer.echo(plan_text(db, asked))
+                return
+            kept = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "run" if out is None else out
             check_arguments(kept, device=device, force=replace)
-            loaded = train_aloud(trained_on, asked, out=kept, device=device, max_minutes=max_minutes, force=replace)
-        db: Database | None = trained_on
-    else:
-        if dry_run or out is not None or eval_anchors is not None or max_minutes is not None:
-            raise UsageError("--out, --eval-anchors, --max-minutes and --dry-run need a QUERY: PREDICT … FOR EACH ….")
-        loaded = load(run, device=device)
-        db = (
-            None
-            if source is None
-            else open_database(source, schema=loaded.schema, tables=tables, exclude=exclude, cache=cache)
-        )
-    supposed = assumption(loaded.task)
-    if supposed is not None:
-        typer.echo(supposed, err=True)
-    with ProgressBar(100, shown=to is not None) as bar:
+            loaded = train_aloud(db, asked, out=kept, device=device, max_minutes=max_minutes, force=replace)
+        else:
+            if dry_run or out is not None or eval_anchors is not None or max_minutes is not None:
+                raise UsageError(
+                    "--out, --eval-anchors, --max-minutes and --dry-run need a QUERY: PREDICT … FOR EACH …."
+                )
+            loaded = load(run, device=device)
+            if source is not None:
+                reading = open_database(source, schema=loaded.schema, tables=tables, exclude=exclude, cache=cache)
+                db = opened.enter_context(reading)
+        supposed = assumption(loaded.task)
+        if supposed is not None:
+            typer.echo(supposed, err=True)
+        bar = opened.enter_context(ProgressBar(100, shown=to is not None))
         table = loaded.predict(
             db,
             at=time,

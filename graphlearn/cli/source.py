@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,7 @@ CacheOption = Annotated[
 ]
 
 
+@contextmanager
 def open_database(
     source: str,
     *,
@@ -30,9 +33,12 @@ def open_database(
     tables: list[str] | None = None,
     exclude: list[str] | None = None,
     cache: Path | None = None,
-) -> Database:
-    """The source, with what there is to say about how it was read on stderr."""
+) -> Iterator[Database]:
+    """The source for as long as a command reads it; what there is to say about how it was read goes to stderr."""
     db = connect(source, schema=schema, tables=tables, exclude=exclude or (), cache=cache)
-    for note in db.notes:
-        typer.echo(f"cache    {note}", err=True)
-    return db
+    try:
+        for note in db.notes:
+            typer.echo(f"cache    {note}", err=True)
+        yield db
+    finally:
+        db.close()

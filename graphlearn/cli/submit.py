@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from graphlearn.cli.source import open_database
 from graphlearn.predict import load
 from graphlearn.predict.submit import write_submission
-from graphlearn.schema import connect
 
 
 def submit(
@@ -28,9 +29,9 @@ def submit(
     """Write RelBench leaderboard files from runs, and check them."""
     for path in runs:
         run = load(path)
-        db = None if source is None else connect(source, schema=run.schema)
-        predictions = run.predict_split("test", db)
-        assert run.task.db is not None
-        file = write_submission(predictions, run.task, dataset or run.task.db.name, out, force=force)
+        with nullcontext() if source is None else open_database(source, schema=run.schema) as db:
+            predictions = run.predict_split("test", db)
+            assert run.task.db is not None
+            file = write_submission(predictions, run.task, dataset or run.task.db.name, out, force=force)
         line = {"run": str(path), "task": run.task.name, "file": str(file)}
         typer.echo(json.dumps(line) if as_json else f"wrote  {file}        accepted by relbench.submit")

@@ -67,33 +67,33 @@ def train(
         raise UsageError("--out is missing: name the run folder to write, or add --dry-run to write none.")
     if out is not None:
         check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
-    db = open_database(source, tables=tables, exclude=exclude, cache=cache)
-    asked = make_task(db, query, task, val_time=val_time, test_time=test_time, eval_anchors=eval_anchors)
-    if dry_run:
-        typer.echo(plan_text(db, asked))
-        return
-    assert out is not None
-    run = train_aloud(
-        db,
-        asked,
-        out=out,
-        model=model,
-        regime=regime,
-        seed=seed,
-        device=device,
-        members=members,
-        max_minutes=max_minutes,
-        refit=refit,
-        resume=resume,
-        force=force,
-    )
-    found, (metric, _) = run.meta["metrics"], primary_metric(str(asked.task_type.value))
-    if as_json:
-        typer.echo(to_json({"run": str(out), "task": asked.name, "regime": regime, "seed": seed, **found}))
-        return
-    best = f"val {metric} {found['val']:.4f}" if found["val"] is not None else f"the last one: val has no {metric}"
-    typer.echo(f"best   epoch {found['best_epoch']}, {best}, {regime}; test was not read")
-    typer.echo(f"wrote  {out}        next: graphlearn {shlex.join(['evaluate', str(out), source])}")
+    with open_database(source, tables=tables, exclude=exclude, cache=cache) as db:
+        asked = make_task(db, query, task, val_time=val_time, test_time=test_time, eval_anchors=eval_anchors)
+        if dry_run:
+            typer.echo(plan_text(db, asked))
+            return
+        assert out is not None
+        run = train_aloud(
+            db,
+            asked,
+            out=out,
+            model=model,
+            regime=regime,
+            seed=seed,
+            device=device,
+            members=members,
+            max_minutes=max_minutes,
+            refit=refit,
+            resume=resume,
+            force=force,
+        )
+        found, (metric, _) = run.meta["metrics"], primary_metric(str(asked.task_type.value))
+        if as_json:
+            typer.echo(to_json({"run": str(out), "task": asked.name, "regime": regime, "seed": seed, **found}))
+            return
+        best = f"val {metric} {found['val']:.4f}" if found["val"] is not None else f"the last one: val has no {metric}"
+        typer.echo(f"best   epoch {found['best_epoch']}, {best}, {regime}; test was not read")
+        typer.echo(f"wrote  {out}        next: graphlearn {shlex.join(['evaluate', str(out), source])}")
 
 
 def train_aloud(

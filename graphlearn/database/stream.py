@@ -37,18 +37,20 @@ def stream(
         SourceError: If the source cannot be read to its end.
     """
     import duckdb
+    import pyarrow as pa
 
     setting = "preserve_insertion_order"
     (before,) = source.rows(f"SELECT current_setting('{setting}')")[0]
     source.con.execute(f"SET {setting} = {bool(before and ordered)}")
     try:
         yield from source.con.sql(sql).to_arrow_reader(batch_rows)
-    except duckdb.OutOfMemoryException as error:
-        raise GraphLearnError(
-            f"DuckDB has not enough memory to read {source.source}: {first_line(error)}. Give connect() a larger "
-            "memory_limit, or fewer threads."
-        ) from error
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError, pa.ArrowException) as error:
+        # What goes wrong after the first batches comes as an error of Arrow's, with DuckDB's words for its kind.
+        if isinstance(error, duckdb.OutOfMemoryException) or str(error).startswith("Out of Memory Error"):
+            raise GraphLearnError(
+                f"DuckDB has not enough memory to read {source.source}: {first_line(error)}. Give connect() a larger "
+                "memory_limit, or fewer threads."
+            ) from error
         raise SourceError(
             f"{source.source} cannot be read: {first_line(error)}. Check that its files are whole."
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,9 @@ class Run:
             TaskError: If ``entities`` names a row that does not exist.
             StorageError: If they cannot be written; then ``to`` is as it was.
         """
+        if db is None and self._db is None:
+            with closing(self._database(None)) as own:
+                return self.predict(own, at=at, entities=entities, progress=progress, to=to, if_exists=if_exists)
         completes = self.task.completes
         if completes and at is not None:
             raise UsageError(f"task '{self.task.name}' completes a column at each row's own time: leave 'at' out.")

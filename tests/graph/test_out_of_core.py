@@ -97,14 +97,16 @@ def test_too_little_memory_is_a_sentence(tmp_path):
         build_graph(db)
 
 
-def test_a_file_that_breaks_off_is_a_sentence(tmp_path):
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("damaged", [1_000, 1_000_000, 4_000_000])
+def test_a_file_that_breaks_off_is_a_sentence(damaged, threads, tmp_path):
     con = duckdb.connect()
     con.execute(f"COPY (SELECT i AS id, hash(i) AS x FROM range(600000) AS r(i)) TO '{tmp_path}/t.parquet'")
     schema = Schema("t", {"t": Table("t", columns=(Column("id"), Column("x")))})
-    db = connect(tmp_path, schema=schema)
+    db = connect(tmp_path, schema=schema, threads=threads)
     file = tmp_path / "t.parquet"
     content = bytearray(file.read_bytes())
-    content[1_000_000:1_200_000] = bytes(200_000)
+    content[damaged : damaged + 200_000] = bytes(200_000)
     file.write_bytes(content)
     with pytest.raises(SourceError, match=r"cannot be read: .*\. Check that its files are whole"):
         build_graph(db)
