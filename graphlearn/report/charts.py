@@ -56,11 +56,11 @@ def interval_rows(rows: Sequence[Interval], metric: str, better: str, width: int
 
 @dataclass(frozen=True)
 class LabelPoint:
-    """The labels of one span of anchors: first and last anchor (microseconds), number, and their mean."""
+    """The labels of one span of anchors: first and last anchor (microseconds), labels per anchor, and their mean."""
 
     first: int
     last: int
-    rows: int
+    rows: float
     mean: float
 
 
@@ -85,19 +85,18 @@ def labels_over_time(
     x = times_axis(low - pad, high + pad, left, right)
     y = numbers_axis(0, max(p.rows for p in points), top + tall, top, most=3)
     canvas.beside(y, left, grid_to=right)
-    canvas.text(left, top - 20, "labels per anchor" if len(points) < 2 or points[0].first == points[0].last
-                else "labels per span of anchors", class_="label")  # fmt: skip
-    bar = max(1.5, min(26, 0.75 * (right - left) / (len(points) + 1)))
-    for p in points:
-        middle = x((p.first + p.last) / 2)
-        title = f"{words.day(p.first)}: {words.count(p.rows, 'label')}, mean {words.number(p.mean)}"
-        canvas.rect(middle - bar / 2, y(p.rows), bar, y(0) - y(p.rows), "plain bar", title=title)
+    canvas.text(left, top - 20, "labels per anchor", class_="label")
+    for p, start, end in zip(points, *_edges([x((p.first + p.last) / 2) for p in points]), strict=True):
+        title = (
+            f"{words.day(p.first)} to {words.day(p.last)}: {words.number(p.rows)} labels, mean {words.number(p.mean)}"
+        )
+        canvas.rect(start, y(p.rows), end - start, y(0) - y(p.rows), "plain bar", title=title)
     panels = [(top - 8, top + tall)]
     if rate:
         means = [p.mean for p in points if np.isfinite(p.mean)] or [0.0]
         value = numbers_axis(
             0 if is_share or min(means) >= 0 else min(means), max(means), lower + tall, lower, most=3,
-            text=(lambda v: f"{100 * v:.3g} %") if is_share else words.short,
+            text=(lambda v: f"{100 * v:.3g}%") if is_share else words.short,
         )  # fmt: skip
         canvas.beside(value, left, grid_to=right)
         canvas.text(left, lower - 12, rate, class_="label")
@@ -110,6 +109,15 @@ def labels_over_time(
     canvas.below(x, panels[-1][1])
     _mark_splits(canvas, x, starts, panels)
     return canvas.markup()
+
+
+def _edges(middles: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Where bars start and end that stand around their middles: up to the half way to the next, at most 26 wide."""
+    at = np.asarray(middles)
+    gaps = np.diff(at) if len(at) > 1 else np.array([26.0])
+    half = np.minimum(np.r_[gaps[:1], gaps], np.r_[gaps, gaps[-1:]])[: len(at)] * 0.4
+    half = np.clip(half, 0.75, 13)
+    return (at - half).tolist(), (at + half).tolist()
 
 
 def _mark_splits(
@@ -144,7 +152,7 @@ def calibration(bins: Sequence[CalibrationBin], across: str, up: str, *, shares:
     left, top = 52, 28
     ends = [v for b in bins for v in (b.predicted, b.actual, b.low, b.high)]
     low, high = (0.0, 1.0) if shares else (min(ends), max(ends))
-    text = (lambda v: f"{100 * v:.3g} %") if shares else words.short
+    text = (lambda v: f"{100 * v:.3g}%") if shares else words.short
     x = numbers_axis(low, high, left, left + size, most=5 if width > 500 else 4, text=text)
     y = Axis(x.low, x.high, top + size * 0.8, top, x.ticks)
     floor = top + size * 0.8
@@ -192,8 +200,9 @@ def curve(
     canvas.text(right, top + tall + 33, "epoch", anchor="end", class_="label")
     if also:
         canvas.path([(x(e), y(v)) for e, v in also], "plain line dashed")
-        canvas.text(right + 6, y(also[-1][1]) + (16 if points and abs(y(points[-1][1]) - y(also[-1][1])) < 13 else 4),
-                    "refit", class_="tick")  # fmt: skip
+        end, ours = y(also[-1][1]), y(points[-1][1]) if points else float("inf")
+        apart = max(13 - abs(end - ours), 0)  # two labels must not stand on each other
+        canvas.text(right + 6, end + 4 + (apart if end > ours else -apart), "refit", class_="tick")
     if points:
         canvas.path([(x(e), y(v)) for e, v in points], "accent line")
         canvas.text(right + 6, y(points[-1][1]) + 4, words.score(points[-1][1]), class_="tick strong")

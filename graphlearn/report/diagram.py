@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from graphlearn.report import words
 from graphlearn.report.canvas import WIDE, Canvas
@@ -52,11 +53,12 @@ def diagram(schema: Schema, entity: str, rows: Mapping[str, int] | None) -> Mark
     wide = min(max((WIDE - _GAP * (len(columns) - 1)) // len(columns), _NARROWEST), _WIDEST)
     width = wide * len(columns) + _GAP * (len(columns) - 1) + 4
     canvas = Canvas(width, height + 4, f"Diagram of {len(nodes)} tables and their foreign keys")
-    for child, key, route in lines:
-        canvas.add(_line(route, wide, f"{child}.{key} names a row of {route[-1].table}"))
+    ports = _ports(route for _, _, route in lines)
+    for i, (child, key, route) in enumerate(lines):
+        canvas.add(_line(route, wide, ports[i, 0], ports[i, -1], f"{child}.{key} names a row of {route[-1].table}"))
     for name, node in nodes.items():
         _box(canvas, node, wide, schema, name == entity, None if rows is None else rows.get(name))
-    return canvas.markup()
+    return canvas.markup("full")
 
 
 def _layers(schema: Schema) -> dict[str, int]:
@@ -103,7 +105,7 @@ def _route(child: _Node, parent: _Node) -> list[_Node]:
     step = -1 if parent.layer < child.layer else 1
     between = [_Node(layer) for layer in range(child.layer + step, parent.layer, step)] if parent is not child else []
     route = [child, *between, parent]
-    for one, other in zip(route, route[1:], strict=False):
+    for one, other in pairwise(route):
         if one is not other:
             one.links.append(other)
             other.links.append(one)
@@ -138,23 +140,40 @@ def _stack(column: list[_Node]) -> float:
     return y - _SPACE
 
 
-def _line(route: list[_Node], wide: int, title: str) -> Markup:
+def _ports(lines: Iterable[list[_Node]]) -> dict[tuple[int, int], float]:
+    """Where at a box each line ends: (number of line, 0 child or -1 parent) -> y; in the order of the other ends."""
+    ends: dict[tuple[_Node, bool], list[tuple[float, int, int]]] = {}
+    for i, route in enumerate(lines):
+        for end, near in ((0, 1), (-1, -2)):
+            node, other = route[end], route[near]
+            ends.setdefault((node, other.layer < node.layer), []).append((other.y, i, end))
+    ports = {}
+    for (node, _), met in ends.items():
+        apart = min(9.0, (_BOX - 18) / max(len(met) - 1, 1))
+        for place, (_, i, end) in enumerate(sorted(met)):
+            ports[i, end] = node.y + (place - (len(met) - 1) / 2) * apart
+    return ports
+
+
+def _line(route: list[_Node], wide: int, start: float, end: float, title: str) -> Markup:
     left = [node.layer * (wide + _GAP) + 2 for node in route]
     child, parent = route[0], route[-1]
-    if child is parent:  # a key into its own table: a loop at the right edge
-        x, y = left[0] + wide, child.y + 2
-        d = f"M{x} {y - 12} c18 0 18 24 0 24"
+    if child.layer == parent.layer:  # a key into the own table or one beside it: around the right edge
+        x, y, to = left[0] + wide, child.y + 2, parent.y + 2
+        y, to = (y - 12, y + 12) if child is parent else (y, to)
+        d = f"M{x} {y:.1f} C{x + 24} {y:.1f} {x + 24} {to:.1f} {x} {to:.1f}"
         return tag("path", tag("title", title), d=d, class_="key")
-    forward = parent.layer > child.layer or parent.layer == child.layer
-    x, y = (left[0] + wide if forward else left[0]), child.y + 2
+    rightwards = parent.layer > child.layer
+    near, far = (wide, 0) if rightwards else (0, wide)
+    heights = [start, *(node.y for node in route[1:-1]), end]
+    x, y = left[0] + near, heights[0] + 2
     parts = [f"M{x} {y:.1f}"]
-    for node, at in zip(route[1:], left[1:], strict=True):
-        to = at if forward and node.layer != child.layer else at + wide
-        half = (x + to) / 2 if node.layer != child.layer else x + 30
-        parts.append(f"C{half} {y:.1f} {half} {node.y + 2:.1f} {to} {node.y + 2:.1f}")
-        x, y = to, node.y + 2
-        if node.table is None:
-            x = at + wide if forward else at
+    for node, at, height in zip(route[1:], left[1:], heights[1:], strict=True):
+        to, half = at + far, (x + at + far) / 2
+        parts.append(f"C{half:g} {y:.1f} {half:g} {height + 2:.1f} {to} {height + 2:.1f}")
+        x, y = to, height + 2
+        if node.table is None:  # past the boxes of a layer
+            x = at + near
             parts.append(f"L{x} {y:.1f}")
     return tag("path", tag("title", title), d=" ".join(parts), class_="key")
 

@@ -119,7 +119,7 @@ def _columns(examined: Examined, key: object) -> tuple[tuple[str, str], ...]:
         [key],
     )
     return tuple(
-        (name, words.UNKNOWN if value is None else words.clipped(value, _LETTERS))
+        (name, words.UNKNOWN if value is None else words.clipped(value.removesuffix(" 00:00:00"), _LETTERS))
         for row in found
         for name, value in zip(names, row, strict=True)
     )

@@ -143,7 +143,7 @@ _SETTINGS = ("model", "kind", "regime", "seed", "refit", "model_config", "train_
 def _example(m: Material, example: Example) -> Markup:
     heads = {"highest": "Highest", "typical": "In the middle", "lowest": "Lowest"}
     read = ", ".join(f"{words.number(rows)} of {table}" for table, rows in example.seen)
-    facts: dict[str, object] = {"predicted": tag("strong", example.predicted), "came": example.came}
+    facts: dict[str, object] = {"predicted": tag("strong", example.predicted), "what came": example.came}
     if example.seen:
         facts["rows read"] = read
     if example.columns:

@@ -194,8 +194,9 @@ def _asked(m: Material) -> Markup:
 def _labels(m: Material) -> list[Markup]:
     values = {split: _numbers(m, frame) for split, frame in m.labels.items()}
     rate = _rate(m)
-    most = max(2, _ANCHORS // len(values))
-    points = [point for split, value in values.items() for point in _points(m.labels[split], value, most)]
+    # So many neighbouring anchors are drawn together, the same number in each split.
+    size = -(-sum(int(frame["seed_time"].nunique()) for frame in m.labels.values()) // _ANCHORS)
+    points = [point for split, value in values.items() for point in _points(m.labels[split], value, size)]
     starts = [(split, int(_us(frame).min())) for split, frame in m.labels.items()]
     chart = both(lambda width: charts.labels_over_time(points, starts, rate, width))
     is_share = rate is not None and rate.startswith("share")
@@ -211,7 +212,7 @@ def _labels(m: Material) -> list[Markup]:
         )  # fmt: skip
     head = ["split", "labels", "anchors", "entities", *([rate] if rate else []), "from", "to"]
     caption = "Anchors are the times of asking." + (
-        "" if all(p.first == p.last for p in points) else " Neighbouring anchors are drawn together."
+        "" if size == 1 else f" Each bar is the mean of {size} neighbouring ones."
     )
     return [
         tag("figure", chart, tag("figcaption", caption)),
@@ -243,18 +244,17 @@ def _numbers(m: Material, frame: pd.DataFrame) -> np.ndarray:
     return frame["label"].to_numpy(float)
 
 
-def _points(frame: pd.DataFrame, value: np.ndarray, most: int) -> list[charts.LabelPoint]:
-    """The labels of each anchor, or of so many neighbouring ones that there are at most ``most``."""
+def _points(frame: pd.DataFrame, value: np.ndarray, size: int) -> list[charts.LabelPoint]:
+    """The labels of ``size`` neighbouring anchors each."""
     time = _us(frame)
     anchors, number = np.unique(time, return_inverse=True)
-    size = -(-len(anchors) // most)
     of = number // size
     rows, total = np.bincount(of), np.bincount(of, weights=value)
+    first = anchors[::size]
+    last = anchors[np.minimum(np.arange(len(first)) * size + size, len(anchors)) - 1]
     return [
-        charts.LabelPoint(
-            int(anchors[i * size]), int(anchors[min((i + 1) * size, len(anchors)) - 1]), int(n), float(t / n)
-        )
-        for i, (n, t) in enumerate(zip(rows, total, strict=True))
+        charts.LabelPoint(int(a), int(b), float(n) / min(size, len(anchors) - i * size), float(t / n))
+        for i, (a, b, n, t) in enumerate(zip(first, last, rows, total, strict=True))
     ]
 
 

@@ -40,7 +40,7 @@ def percent(share: float | None) -> str:
     """A share as a percentage of at most one decimal."""
     if share is None or not math.isfinite(share):
         return UNKNOWN
-    return f"{100 * share:.1f} %" if 0 < share < 0.0995 else f"{100 * share:.0f} %"
+    return f"{100 * share:.1f}%" if 0 < share < 0.0995 else f"{100 * share:.0f}%"
 
 
 def short(value: float) -> str:
