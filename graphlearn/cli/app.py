@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train a model on a source and a query or task, and write a run folder.",
     "evaluate": "Print the metrics of a run, with intervals, next to the baselines.",
     "predict": "Print or save the predictions of a run, or of a query, for a source at a time.",
+    "explain": "Print the rows and columns that moved one prediction, or what matters for a whole run.",
     "audit": "Report whether a run can be trusted: inputs newer than allowed, labels given away, results that age.",
     "report": "Write a run as one HTML page: schema, metrics, calibration, curves, what matters, audit.",
     "export": "Write a source and its tasks as a RelBench 3 folder.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from graphlearn.predict.audit_columns import target_like
 from graphlearn.predict.audit_inputs import future_rows, inputs, source, statistics
 from graphlearn.predict.evaluate import Scored
 from graphlearn.predict.finding import Audit, AuditFinding
-from graphlearn.predict.permute import importance
+from graphlearn.predict.importance import ROWS, importance
 from graphlearn.predict.run import Run
 from graphlearn.schema import Database
 from graphlearn.tasks import Task
@@ -64,11 +64,11 @@ def examine(run: Run, db: Database | None = None) -> Iterator[Examined]:
         UsageError: If there is no database at hand.
         TaskError: If neither test nor val has labels.
     """
-    if db is None and run._db is None:
-        with closing(run._database(None)) as own, examine(run, own) as examined:
-            yield examined
-        return
-    db = run._database(db)
+    with run.reading(db) as read:
+        yield _examined(run, read)
+
+
+def _examined(run: Run, db: Database) -> Examined:
     try:
         scored = run._score("test", db, None)
     except EmptySplitError:
@@ -83,15 +83,15 @@ def examine(run: Run, db: Database | None = None) -> Iterator[Examined]:
         else split_seeds(scored.graph, scored.task, split, run.regime, labels=table)
         for split, table in labels.items()
     }
-    yield Examined(run, db, scored, labels, seeds)
+    return Examined(run, db, scored, labels, seeds)
 
 
 def audit(run: Run, db: Database | None = None, *, progress: bool = False) -> Audit:
     """Asks of a run what its metrics do not say, on the database and in the run's own regime.
 
-    ``source``: is the database that of the training; ``inputs``, ``future rows``, ``statistics``: is anything newer than
-    it may be; ``overlap``, ``duplicates``: have train and test labels or rows in common; ``columns``: does a column
-    alone say the label; ``members``, ``cohort``: what being asked about gives away; ``distance``: how results fall with
+    ``source``: is the database that of the training; ``inputs``, ``future rows``, ``statistics``: is anything newer
+    than it may be; ``overlap``, ``duplicates``: have train and test labels or rows in common; ``columns``: does one
+    column alone say the label; ``members``, ``cohort``: what being asked about gives away; ``distance``: how results fall with
     the time since train; ``carriers``: which tables and columns carry the score.
 
     The test split is read, and nothing is chosen by it.
@@ -126,7 +126,7 @@ def audit_examined(examined: Examined, shares: pd.DataFrame | None = None, *, pr
         "members": lambda: members(graph, task, seeds),
         "cohort": lambda: cohort(task, seeds, scored.split, float(scored.summary()[metric])),
         "distance": lambda: distance(scored),
-        "carriers": lambda: carriers(importance(run, scored) if shares is None else shares),
+        "carriers": lambda: carriers(what_matters(examined) if shares is None else shares),
     }
     findings = []
     with ProgressBar(len(questions), shown=progress) as bar:
@@ -136,14 +136,23 @@ def audit_examined(examined: Examined, shares: pd.DataFrame | None = None, *, pr
     return Audit(task.name, run.regime, scored.split, tuple(findings))
 
 
+def what_matters(examined: Examined) -> pd.DataFrame:
+    """:func:`importance` on validation, or on the only split that there is."""
+    return importance(examined.run, examined.db, split="val" if "val" in examined.labels else examined.scored.split)
+
+
 def distance(scored: Scored) -> AuditFinding:
     """The first metric over groups of anchors, from those nearest to train on."""
     kind = str(scored.task.task_type.value)
     metric, higher = primary_metric(kind)
     time, entity = scored.seeds.seed_time.numpy(), scored.seeds.index.numpy()
-    groups = []
+    groups: list[dict[str, Any]] = []
     for rows in _groups(time):
-        found = {"from": time_text(int(time[rows].min())), "to": time_text(int(time[rows].max())), "rows": len(rows)}
+        found: dict[str, Any] = {
+            "from": time_text(int(time[rows].min())),
+            "to": time_text(int(time[rows].max())),
+            "rows": len(rows),
+        }
         days = (time[rows].mean() - scored.task.val_time) / _DAY
         value, low, high = _value(kind, metric, scored.label[rows], scored.prediction[rows], entity[rows])
         groups.append({**found, "days_after_train": round(float(days), 1), metric: value, "low": low, "high": high})
@@ -169,10 +178,9 @@ def distance(scored: Scored) -> AuditFinding:
 def carriers(shares: pd.DataFrame) -> AuditFinding:
     """Which tables and columns move the predictions, from what :func:`importance` gives."""
     tables = shares.groupby("table")["share"].sum().sort_values(ascending=False)
-    columns = shares.groupby(["table", "column"], dropna=False)["share"].sum().sort_values(ascending=False)
-    named = {
-        f"{table}.{column}" if isinstance(column, str) else str(table): v for (table, column), v in columns.items()
-    }
+    name = (shares["table"] + "." + shares["column"]).where(shares["column"] != ROWS, shares["table"] + " " + ROWS)
+    columns = shares.groupby(name)["share"].sum().sort_values(ascending=False, kind="stable")
+    named = {str(key): float(share) for key, share in columns.items() if share > 0}
     numbers: dict[str, Any] = {"tables": dict(tables.items()), "columns": dict(list(named.items())[:20])}
     shown = ", ".join(f"{name} {share:.0%}" for name, share in list(tables.items())[:3])
     best = next(iter(named), None)

@@ -54,8 +54,8 @@ def cohort(task: Task, splits: dict[str, Seeds], split: str, achieved: float) ->
     low, high = found[choice]["low"], found[choice]["high"]
     name = metric.upper()
     text = (
-        f"Knowing only {'when' if choice == 'known' else 'when, and when later,'} an entity is asked about gives {name} "
-        f"{best:.3f} [{low:.3f}, {high:.3f}] on {split}; a constant has {base:.3f}, this run {achieved:.3f}."
+        f"Knowing only {'when' if choice == 'known' else 'when, and when later,'} an entity is asked about gives "
+        f"{name} {best:.3f} [{low:.3f}, {high:.3f}] on {split}; a constant has {base:.3f}, this run {achieved:.3f}."
     )
     if np.isnan(best) or np.isnan(base):
         return AuditFinding("cohort", "warn", f"Not checked: {name} has no value on {split}.", numbers)
@@ -109,7 +109,7 @@ def overlap(task: Task, labels: dict[str, pa.Table], *, refit: bool) -> AuditFin
     window = duration_text(task.timedelta)
     numbers = {"rows": len(test), "overlapping": shared, "against": known}
     if shared:
-        what = f"{shared:,} of {len(test):,} test labels are about days that labels of {' or '.join(known)} are about, too."
+        what = f"{shared:,} of {len(test):,} test labels share days with labels of {' or '.join(known)}."
         advice = f"Leave {window} between the splits: the model was taught a part of these answers."
         return AuditFinding("overlap", "fail", what, numbers, advice)
     what = f"No window of {window} of a test label overlaps with one of {' or '.join(known)} for the same entity."

@@ -14,7 +14,7 @@ import torch_frame
 from torch_geometric.data import HeteroData
 
 from graphlearn.errors import first_three
-from graphlearn.predict.audit_inputs import sample_seeds, take
+from graphlearn.predict.audit_inputs import MOST_SEEDS
 from graphlearn.predict.finding import AuditFinding
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.tasks import Task
@@ -47,7 +47,7 @@ def target_like(graph: HeteroData, task: Task, splits: dict[str, Seeds]) -> Audi
     Binary and each of several classes: AUROC of the values, and of whether there is one. Numbers: the correlation.
     """
     held = "val" if "val" in splits else "train"
-    parts = {name: take(splits[name], sample_seeds(splits[name])) for name in {"train", held}}
+    parts = {name: splits[name].spread(MOST_SEEDS) for name in {"train", held}}
     label = {name: _targets(task, labels_of(seeds).numpy()) for name, seeds in parts.items()}
     regression = "regression" in task.task_type
     found: list[tuple[str, float]] = []

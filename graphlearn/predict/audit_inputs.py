@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
@@ -31,20 +29,6 @@ _ENTITIES = 300
 _CLOSE = 1e-4  # batches of other rows change the order of sums, and with it the last digits of a float32
 
 
-def sample_seeds(seeds: Seeds, most: int = MOST_SEEDS) -> Tensor:
-    """Which seeds to look at: all, or an even sample in their order."""
-    if len(seeds) <= most:
-        return torch.arange(len(seeds))
-    return torch.linspace(0, len(seeds) - 1, most).long()
-
-
-def take(seeds: Seeds, rows: Tensor) -> Seeds:
-    """Some of the seeds."""
-    label = None if seeds.label is None else seeds.label[rows]
-    index, time, until = (values[rows] for values in (seeds.index, seeds.seed_time, seeds.input_time))
-    return replace(seeds, index=index, seed_time=time, input_time=until, label=label)
-
-
 def inputs(run: Run, graph: HeteroData, task: Task, splits: dict[str, Seeds]) -> AuditFinding:
     """Looks at every row of the batches that the model is given for validation and test.
 
@@ -56,7 +40,7 @@ def inputs(run: Run, graph: HeteroData, task: Task, splits: dict[str, Seeds]) ->
     for split in ("val", "test"):
         if split not in splits:
             continue
-        seeds = take(splits[split], sample_seeds(splits[split]))
+        seeds = splits[split].spread(MOST_SEEDS)
         cut = task.cut(split, run.regime)
         limit = seeds.seed_time if cut is None else seeds.seed_time.clamp_max(cut)
         looked, newer = _count_newer(graph, seeds, limit, fan_out)
@@ -102,15 +86,15 @@ def future_rows(run: Run, db: Database, task: Task, labels: dict[str, pa.Table])
     except GraphLearnError as error:
         return AuditFinding(check, "warn", f"Not checked: without later rows no prediction was made: {error}")
     both = with_all.merge(without, on=["pkey", "seed_time"], suffixes=("", " then"), validate="one_to_one")
-    columns = [c for c in with_all.columns[2:] if np.issubdtype(with_all[c].dtype, np.number)]
-    differ = [np.abs(both[c] - both[f"{c} then"]).to_numpy(float) for c in columns]
+    columns = list(with_all.select_dtypes("number").columns.drop("pkey", errors="ignore"))
+    differ = [float((both[c] - both[f"{c} then"]).abs().max()) for c in columns] if len(both) else [0.0]
     scale = max([1.0, *(float(both[c].abs().max()) for c in columns)])
-    largest = float(np.max(differ)) if len(both) else 0.0
+    largest = max(differ)
     numbers = {"at": time_text(at), "entities": len(both), "largest_difference": largest}
     if largest > _CLOSE * scale or len(both) < len(with_all):
         return AuditFinding(
             check, "fail",
-            f"Taking away all rows later than {time_text(at)} changes predictions for that time by up to {largest:.3g}.",
+            f"Taking away all rows later than {time_text(at)} changes predictions for then by up to {largest:.3g}.",
             numbers, "Something reads the future: look at tables without a time column first (graphlearn check).",
         )  # fmt: skip
     what = f"Taking away all rows later than {time_text(at)} changes none of {len(both):,} predictions for that time."

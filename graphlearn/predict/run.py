@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,37 +166,40 @@ class Run:
         if db is None and self._db is None:
             with closing(self._database(None)) as own:
                 return self.predict(own, at=at, entities=entities, progress=progress, to=to, if_exists=if_exists)
-        completes = self.task.completes
-        if completes and at is not None:
-            raise UsageError(f"task '{self.task.name}' completes a column at each row's own time: leave 'at' out.")
-        time = None if at is None else time_us(at, "at")
+        given = given_time(self.task, at)
         db = self._database(db)
         if to is not None:
             check_place(to, if_exists, db)
         graph = self.graph(db)
         store = graph[self.task.entity_table]
-        if time is None and not (completes and "time" in store):
-            dated = any("time" in other for other in graph.node_stores)
-            time = self.task.as_of or (newest_time(graph) if dated or not completes else self.task.val_time)
+        time = time_to_predict(self.task, graph, given)
         cohort = self.task.cohort(time, db) if entities is None else None
         if cohort is not None:
-            keys = _as_keys(cohort["pkey"].to_pylist(), store.pkey.type, self.task)
+            keys = as_keys(cohort["pkey"].to_pylist(), store.pkey.type, self.task)
         elif entities is not None:
-            keys = _as_keys(list(entities), store.pkey.type, self.task)
+            keys = as_keys(list(entities), store.pkey.type, self.task)
         else:
             keys = store.pkey.filter(_existing(store, time))
-        if time is not None:
-            seeds = make_seeds(graph, self.task, keys, torch.full((len(keys),), time), None)
-        else:
-            seeds = _at_own_time(
-                make_seeds(graph, self.task, keys, torch.zeros(len(keys), dtype=torch.int64), None), store
-            )
+        seeds = seeds_at(graph, self.task, keys, time)
         predicted = predict_seeds(self.model, graph.to(self.device), seeds, progress=progress)
         table = self._table(keys, seeds.seed_time, predicted)
         table = table.sort_values(["seed_time", "pkey"], kind="stable", ignore_index=True)
         if to is not None:
             write_predictions(table, self, to, if_exists=if_exists, db=db)
         return table
+
+    @contextmanager
+    def reading(self, db: Database | None) -> Iterator[Database]:
+        """The database as this run reads it; where none is given that of the training, closed in the end."""
+        if db is None and self._db is None:
+            with closing(self._database(None)) as own:
+                yield own
+        else:
+            yield self._database(db)
+
+    def labelled_task(self, db: Database) -> Task:
+        """The task with the labels that the run was trained on, or those that ``db`` gives."""
+        return Task.from_dict(db, self._task_values())
 
     def graph(self, db: Database) -> HeteroData:
         """The graph of ``db`` as this run reads it: its schema, its statistics, its hidden columns."""
@@ -228,7 +231,7 @@ class Run:
         regime = regime or self.regime
         check_split(split, regime)
         db = self._database(db)
-        task = Task.from_dict(db, self._task_values())
+        task = self.labelled_task(db)
         own = self.folder / "task"
         if own.is_dir() and not (own / f"{split}.parquet").is_file():
             raise TaskError(f"task '{task.name}': the {split} split is empty: the labels of the training had none.")
@@ -316,6 +319,33 @@ def newest_time(graph: HeteroData) -> int:
     return max(found)
 
 
+def given_time(task: Task, at: TimeLike | None) -> int | None:
+    """``at`` in microseconds UTC.
+
+    Raises:
+        UsageError: If it is no time, or the task completes rows at their own times.
+    """
+    if task.completes and at is not None:
+        raise UsageError(f"task '{task.name}' completes a column at each row's own time: leave 'at' out.")
+    return None if at is None else time_us(at, "at")
+
+
+def time_to_predict(task: Task, graph: HeteroData, time: int | None) -> int | None:
+    """The time to predict for where none was given, or None: each row is completed at its own."""
+    if time is not None or (task.completes and "time" in graph[task.entity_table]):
+        return time
+    dated = any("time" in other for other in graph.node_stores)
+    return task.as_of or (newest_time(graph) if dated or not task.completes else task.val_time)
+
+
+def seeds_at(graph: HeteroData, task: Task, keys: pa.Array, time: int | None) -> Seeds:
+    """Seeds for primary keys at ``time``, or each at the time of its own row."""
+    if time is not None:
+        return make_seeds(graph, task, keys, torch.full((len(keys),), time), None)
+    undated = make_seeds(graph, task, keys, torch.zeros(len(keys), dtype=torch.int64), None)
+    return _at_own_time(undated, graph[task.entity_table])
+
+
 def _existing(store: NodeStorage, time: int | None) -> pa.Array:
     """Which rows exist at ``time``, bool; without one, which have a time of their own."""
     row = torch.arange(store.num_nodes)
@@ -338,7 +368,7 @@ def _at_own_time(seeds: Seeds, store: NodeStorage) -> Seeds:
     return replace(seeds, seed_time=time, input_time=time)
 
 
-def _as_keys(entities: list[object], dtype: pa.DataType, task: Task) -> pa.Array:
+def as_keys(entities: list[object], dtype: pa.DataType, task: Task) -> pa.Array:
     """Distinct primary keys in the type that the database has, also when they were given as text."""
     try:
         if entities and all(isinstance(key, str) for key in entities):

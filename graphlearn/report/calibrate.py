@@ -77,8 +77,8 @@ def _of_numbers(truth: np.ndarray, said: np.ndarray) -> tuple[list[CalibrationBi
         )
     error = truth - said
     caption = (
-        "On the dashed line predictions mean what they say; bars: the middle half of what came. Half of all predictions "
-        f"are within {words.number(float(np.median(np.abs(error))))} of it, nine in ten within "
+        "On the dashed line predictions mean what they say; bars: the middle half of what came. Half of all "
+        f"predictions are within {words.number(float(np.median(np.abs(error))))} of it, nine in ten within "
         f"{words.number(float(np.quantile(np.abs(error), 0.9)))}; on average they are "
         f"{words.number(float(abs(error.mean())))} too {'low' if error.mean() > 0 else 'high'}."
     )

@@ -140,7 +140,7 @@ class Canvas:
         box = f"0 0 {self.width} {self.height}"
         return tag(
             "svg", tag("title", self.title), *self._parts, viewBox=box, width=self.width, height=self.height,
-            role="img", aria_label=self.title,
+            role="img", aria_label=self.title, class_=class_ or None,
         )  # fmt: skip
 
 

@@ -212,15 +212,14 @@ def curve(
     return canvas.markup()
 
 
-def bars(rows: Sequence[tuple[str, float]], title: str, width: int, *, signed: bool = False) -> Markup:
-    """Horizontal bars with their names and shares; signed ones go left and right of a middle line."""
+def bars(rows: Sequence[tuple[str, float]], title: str, width: int) -> Markup:
+    """Horizontal bars of shares with their names."""
     above = width < 500
     step, top = (38, 4) if above else (25, 4)
-    most = max((abs(v) for _, v in rows), default=0) or 1.0
+    most = max((value for _, value in rows), default=0) or 1.0
     names = [words.clipped(name, 44 if above else 38) for name, _ in rows]
-    left = 2 if above else 12 + max(map(text_width, names))
-    room = width - left - (62 if not signed else 70)
-    zero = left + room / 2 if signed else left
+    left = 2 if above else 12 + max(map(text_width, names), default=0)
+    room = width - left - 62
     canvas = Canvas(width, top + step * len(rows) + 6, title)
     for i, ((name, value), shown) in enumerate(zip(rows, names, strict=True)):
         y = top + step * i
@@ -228,14 +227,20 @@ def bars(rows: Sequence[tuple[str, float]], title: str, width: int, *, signed: b
         canvas.text(
             left if above else left - 10, y + 12 if above else y + 15, shown, anchor="start" if above else "end"
         )
-        long = abs(value) / most * (room / 2 if signed else room)
-        text = words.number(value, 2) if signed else words.percent(value)
-        kind = "accent bar" if not signed or value >= 0 else "plain bar"
-        canvas.rect(zero if value >= 0 else zero - long, at + 3, max(long, 1), 15, kind, title=f"{name}: {text}", r=2)
-        canvas.text(width - 4 if signed else zero + long + 7, at + 15, f"+{text}" if signed and value > 0 else text,
-                    anchor="end" if signed else "start", class_="tick")  # fmt: skip
-    if signed:
-        canvas.line(zero, top, zero, top + step * len(rows), "split")
+        long = max(value / most * room, 1)
+        text = words.percent(value)
+        canvas.rect(left, at + 3, long, 15, "accent bar", title=f"{name}: {text}", r=2)
+        canvas.text(left + long + 7, at + 15, text, class_="tick")
+    return canvas.markup()
+
+
+def effect(share: float) -> Markup:
+    """A small bar to the right of a middle line, or to its left: ``share`` of the greatest, in [-1, 1]."""
+    half = 34
+    canvas = Canvas(2 * half + 2, 14, "raises it" if share > 0 else "lowers it")
+    long = max(abs(share) * half, 1)
+    canvas.rect(half + 1 if share > 0 else half + 1 - long, 3, long, 9, "accent bar" if share > 0 else "plain")
+    canvas.line(half + 1, 0, half + 1, 14, "middle")
     return canvas.markup()
 
 

@@ -10,9 +10,8 @@ import pandas as pd
 
 from graphlearn.errors import GraphLearnError
 from graphlearn.predict import Audit, Run
-from graphlearn.predict.audit import Examined, audit_examined, examine
+from graphlearn.predict.audit import Examined, audit_examined, examine, what_matters
 from graphlearn.predict.evaluate import Scored, compare
-from graphlearn.predict.permute import importance
 from graphlearn.report.examples import Example, examples
 from graphlearn.schema import Database
 from graphlearn.tasks import Task
@@ -32,7 +31,7 @@ class Material:
         labels: The labels of each split: pkey, seed_time, label.
         scored: The run's predictions for a split.
         compared: The run beside the baselines.
-        shares: What :func:`~graphlearn.predict.permute.importance` gives.
+        shares: What :func:`~graphlearn.predict.importance.importance` gives.
         audit: The audit.
         examples: Single predictions.
     """
@@ -73,7 +72,7 @@ def _gather(examined: Examined, history: list[dict[str, Any]], progress: bool) -
         bar.show(0, steps[0])
         compared = compare(scored)
         bar.show(1, steps[1])
-        shares = importance(run, scored)
+        shares = what_matters(examined)
         bar.show(2, steps[2])
         found = audit_examined(examined, shares)
         bar.show(3, steps[3])

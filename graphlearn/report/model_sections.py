@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from graphlearn.predict.explanation import Explanation, short
+from graphlearn.predict.importance import ROWS
 from graphlearn.report import charts, words
 from graphlearn.report.canvas import NARROW, WIDE, both
 from graphlearn.report.examples import Example
-from graphlearn.report.markup import Markup, join, tag
+from graphlearn.report.markup import Markup, join, table, tag
 from graphlearn.report.material import Material
 from graphlearn.report.sections import Section, first_metric
 
 _SHOWN = 12
-"""Most columns of the chart of what matters."""
+"""Most bars of a chart of what matters."""
+_LEAST = 0.0005
+_CELLS, _FEATURES = 3, 8
+"""Most columns of the own row, and of what trees read, of an example."""
 _LABELS = {"ok": "✓ ok", "warn": "! look", "fail": "✕ failed"}
 
 
@@ -35,14 +41,13 @@ def training(m: Material) -> Section:
             why = "There are no learning curves: the run folder has no metrics.jsonl."
         return Section("training", title, None, why)
     chosen = found.get("best_epoch")
-    drawn = []
+    drawn = [partial(charts.curve, losses, "loss, train", chosen=chosen, also=refit)]
     if scores:
-        drawn.append(lambda width: charts.curve(scores, f"{name}, validation", chosen=chosen, width=width))
-    drawn.append(lambda width: charts.curve(losses, "loss, train", chosen=chosen, width=width, also=refit))
+        drawn.insert(0, partial(charts.curve, scores, f"{name}, validation", chosen=chosen))
     half = (WIDE - 24) // 2
     figures = [
-        join([tag("div", draw(half if len(drawn) > 1 else WIDE), class_="wide"),
-              tag("div", draw(NARROW), class_="narrow")])
+        join([tag("div", draw(width=half if len(drawn) > 1 else WIDE), class_="wide"),
+              tag("div", draw(width=NARROW), class_="narrow")])
         for draw in drawn
     ]  # fmt: skip
     words_ = f"Epoch {chosen} was chosen on validation." if chosen else "Validation could not choose among the epochs."
@@ -59,26 +64,25 @@ def matters(m: Material) -> Section:
         return Section("matters", title, None, m.missing)
     if not m.shares["share"].sum() > 0:
         return Section("matters", title, None, "Nothing moves the predictions: they are the same for every row.")
-    tables = m.shares.groupby("table")["share"].sum().sort_values(ascending=False, kind="stable")
-    of_tables = [(str(name), float(share)) for name, share in tables.items() if share > 0.0005]
-    named = m.shares["table"] + "." + m.shares["column"]
-    columns = [(n, float(s)) for n, s in zip(named, m.shares["share"], strict=True) if s > 0.0005][:_SHOWN]
-    caption = (
-        "How far predictions move when one column is mixed up among the rows of its table, as a share of all columns "
-        "together. It tells what the model reads, not what causes the outcome."
-    )
-    return Section(
-        "matters", title,
-        join(
-            [
-                tag("h3", "Tables"),
-                tag("figure", both(lambda width: charts.bars(of_tables, "Share of each table", width))),
-                tag("h3", "Columns"),
-                tag("figure", both(lambda width: charts.bars(columns, "Share of each column", width)),
-                    tag("figcaption", caption)),
-            ]
+    table_name, column = m.shares["table"], m.shares["column"]
+    named = m.shares.assign(named=(table_name + "." + column).where(column != ROWS, table_name + " " + ROWS))
+    captions = {
+        "table": ("Tables", ""),
+        "named": (
+            "Columns",
+            "How far predictions move when the values of a column are mixed up among rows, as a share of all effects; "
+            f"{ROWS} stands for how many rows there are, and when. It tells what the model reads, not what causes the "
+            "outcome.",
         ),
-    )  # fmt: skip
+        "window": ("Ages of rows", "How long before the time of asking the rows were that move predictions."),
+    }
+    parts: list[Markup] = []
+    for by, (heading, caption) in captions.items():
+        shares = named.groupby(by)["share"].sum().sort_values(ascending=False, kind="stable")
+        rows = [(str(name), float(share)) for name, share in shares.items() if share > _LEAST][:_SHOWN]
+        chart = both(partial(charts.bars, rows, f"{heading}: share of each"))
+        parts += [tag("h3", heading), tag("figure", chart, tag("figcaption", caption) if caption else None)]
+    return Section("matters", title, join(parts))
 
 
 def examples(m: Material) -> Section:
@@ -115,7 +119,7 @@ def making(m: Material) -> Section:
     """Timings, settings, the data's fingerprint and the versions."""
     meta = m.run.meta
     found = meta.get("metrics", {})
-    spent = {**{stage: value for stage, value in meta.get("timings", {}).items()}}
+    spent = dict(meta.get("timings", {}))
     if "seconds" in found:
         spent.setdefault("epochs", found["seconds"])
     facts = {
@@ -142,18 +146,46 @@ _SETTINGS = ("model", "kind", "regime", "seed", "refit", "model_config", "train_
 
 def _example(m: Material, example: Example) -> Markup:
     heads = {"highest": "Highest", "typical": "In the middle", "lowest": "Lowest"}
-    read = ", ".join(f"{words.number(rows)} of {table}" for table, rows in example.seen)
+    why = example.why
+    shares = why.what.startswith("probability")
     facts: dict[str, object] = {"predicted": tag("strong", example.predicted), "what came": example.came}
-    if example.seen:
-        facts["rows read"] = read
-    if example.columns:
-        facts["its row"] = join(
-            part
-            for i, (name, value) in enumerate(example.columns)
-            for part in (", " if i else None, f"{name} = {value}")
-        )
+    said = words.percent(why.prediction) if shares else words.number(why.prediction)
+    if m.run.regime == "frozen" and said not in example.predicted:
+        facts["explained"] = f"{said}, with all rows up to that time in sight"
+    if why.seen is not None:
+        seen = [f"{words.number(rows)} of {name}" for name, rows in why.seen.items() if rows]
+        facts["rows seen"] = ", ".join(seen) or "none beside its own"
+    if why.notes:
+        facts["note"] = " ".join(why.notes)
+    effects = _effects(why)
+    most = max((abs(value) for _, value in effects), default=0.0)
+    rows = [
+        [tag("span", text, class_="words"), charts.effect(value / most), _effect(value, shares)]
+        for text, value in effects
+        if abs(value) > _LEAST * most
+    ]
     head = f"{heads[example.which]}: {m.task.entity_table} {words.clipped(example.entity, 60)}, {example.at}"
-    return join([tag("h3", head), _facts(facts)])
+    caption = f"What moved the prediction for {words.clipped(example.entity, 60)}"
+    listed = table(["what moved it", "", "effect"], rows, caption=caption, text=2) if rows else None
+    return join([tag("h3", head), _facts(facts), listed])
+
+
+def _effects(why: Explanation) -> list[tuple[str, float]]:
+    """Rows, columns of the own row, and what trees read, each with its effect, the greatest first within each kind."""
+    rows = sorted(((row.text, row.attribution) for row in why.rows), key=_size)
+    own = [(f"own row: {c.column} {short(c.value)}", c.attribution) for c in (why.own.cells if why.own else ())]
+    read = [(f"{f.name} = {short(f.value)}", f.attribution) for f in why.features]
+    return rows + sorted(own, key=_size)[:_CELLS] + sorted(read, key=_size)[:_FEATURES]
+
+
+def _size(item: tuple[str, float]) -> float:
+    return -abs(item[1])
+
+
+def _effect(value: float, shares: bool) -> str:
+    """A change of a prediction; of a probability in hundredths."""
+    sign = "+" if value > 0 else ""
+    return f"{sign}{words.number(100 * value, 2)} points" if shares else f"{sign}{words.number(value, 3)}"
 
 
 def _facts(facts: Mapping[str, object]) -> Markup:

@@ -23,7 +23,8 @@ REGIMES = {
     "rolling": "Rolling regime: each row sees everything up to the time that it is asked about.",
 }
 NAMES = {
-    "auroc": "AUROC", "average_precision": "average precision", "f1": "F1", "mae": "mean absolute error", "rmse": "RMSE",
+    "auroc": "AUROC", "average_precision": "average precision", "f1": "F1",
+    "mae": "MAE", "rmse": "RMSE",
     "r2": "R²", "macro_f1": "macro F1", "mrr": "MRR", "log_loss": "log loss", "macro_auprc": "macro AUPRC",
     "macro_auroc": "macro AUROC",
 }  # fmt: skip
@@ -85,7 +86,7 @@ def result(m: Material) -> Section:
     )
     chart = both(lambda width: charts.interval_rows(rows, name, better, width))
     caption = (
-        f"{words.count(len(m.scored.label), 'row')} of the {m.scored.split} split. Intervals: 95 %, entities resampled. "
+        f"{words.count(len(m.scored.label), 'row')} of the {m.scored.split} split; intervals: 95 %, by entity. "
         f"All models answer the same rows and see nothing newer than this run does.{note}{trained}"
     )
     return Section(
@@ -238,10 +239,10 @@ def _numbers(m: Material, frame: pd.DataFrame) -> np.ndarray:
     if kind == "multiclass_classification":
         return np.zeros(len(frame))
     if kind == "multilabel_classification":
-        return frame["label"].str.len().to_numpy(float)
+        return np.asarray(frame["label"].str.len(), dtype=float)
     if kind == "multistep_regression":
-        return np.stack(frame["label"].to_numpy()).astype(float).mean(axis=1)
-    return frame["label"].to_numpy(float)
+        return np.array([np.mean(steps) for steps in frame["label"]])
+    return np.asarray(frame["label"], dtype=float)
 
 
 def _points(frame: pd.DataFrame, value: np.ndarray, size: int) -> list[charts.LabelPoint]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Hashable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from graphlearn.errors import StorageError, UsageError
 from graphlearn.predict import Run
@@ -166,11 +170,11 @@ def _tiles(m: Material) -> Markup:
     task = m.task
     tiles: list[tuple[str, object, str]] = []
     if m.compared is not None and m.scored is not None:
-        key, name, _ = first_metric(m)
+        key, name, better = first_metric(m)
         run, *others = m.compared.to_dict("records")
         interval = f"{words.between(run['low'], run['high'])}, {m.scored.split}, {m.run.regime}"
         tiles.append((name, words.score(run[key]), interval))
-        best = _best(others, key, m)
+        best = _best(others, key, better)
         if best is not None:
             tiles.append(("best baseline", words.score(best[key]), str(best["model"])))
     else:
@@ -187,9 +191,7 @@ def _tiles(m: Material) -> Markup:
     )
 
 
-def _best(rows: list[dict[str, object]], key: str, m: Material) -> dict[str, object] | None:
-    known = [row for row in rows if isinstance(row[key], float) and row[key] == row[key]]
-    if not known:
-        return None
-    _, _, better = first_metric(m)
-    return (max if better == "higher" else min)(known, key=lambda row: float(str(row[key])))
+def _best(rows: list[dict[Hashable, Any]], key: str, better: str) -> dict[Hashable, Any] | None:
+    """The row with the best value, if one has any."""
+    known = [row for row in rows if np.isfinite(row[key])]
+    return (max if better == "higher" else min)(known, key=lambda row: float(row[key]), default=None)

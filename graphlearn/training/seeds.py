@@ -56,6 +56,21 @@ class Seeds:
         index = torch.cat([self.index, other.index])
         return replace(self, index=index, seed_time=time, input_time=time, label=label)
 
+    def take(self, chosen: Tensor) -> Seeds:
+        """The seeds of these positions."""
+        return replace(
+            self,
+            index=self.index[chosen],
+            seed_time=self.seed_time[chosen],
+            input_time=self.input_time[chosen],
+            label=None if self.label is None else self.label[chosen],
+        )
+
+    def spread(self, most: int) -> Seeds:
+        """At most so many of these seeds, evenly spread over them."""
+        count = min(most, len(self))
+        return self.take(torch.arange(count, device=self.index.device) * len(self) // max(count, 1))
+
     def to(self, device: torch.device) -> Seeds:
         """The same seeds on another device."""
         return replace(

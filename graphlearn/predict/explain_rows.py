@@ -1,0 +1,264 @@
+"""Which of the rows that the GNN saw moved one prediction: rows are taken away, and the rest is scored again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch_frame
+from torch import Tensor
+from torch_frame import TensorFrame
+from torch_geometric.data import HeteroData
+
+from graphlearn.graph.rows import CONSTANT
+from graphlearn.graph.values import row_values
+from graphlearn.models import Ensemble, RelationalModel
+from graphlearn.models.occlusion import (
+    Candidates,
+    candidates,
+    columns_of,
+    copies,
+    keep_all,
+    with_column,
+    without_each,
+    without_groups,
+)
+from graphlearn.predict.explanation import Cell, RowEffect
+from graphlearn.schema import Database
+from graphlearn.tasks.times import time_text
+from graphlearn.training.scoring import forward
+from graphlearn.typing import NodeType
+
+MOST_CANDIDATES = 512
+"""Rows that are taken away one by one; of more, groups are taken away first, and the half that moves less is let go."""
+TRIED = 40
+"""Rows of a direction that are tried for each next place."""
+EXCHANGED = 8
+"""Rows whose cells are put in the place of a row's, one after the other."""
+_NODES = 1_000_000
+"""Nodes of the trees that are scored in one pass."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores copies of the tree of one seed.
+
+    Attributes:
+        model: The model.
+        graph: The graph.
+        batch: The seed's batch.
+        output: Which of several outputs, or None.
+    """
+
+    model: RelationalModel | Ensemble
+    graph: HeteroData
+    batch: HeteroData
+    output: int | None
+
+    def __call__(
+        self,
+        keep: dict[NodeType, Tensor],
+        *,
+        other: dict[NodeType, tuple[Tensor, Tensor]] | None = None,
+        rows: dict[NodeType, TensorFrame] | None = None,
+    ) -> Tensor:
+        """The prediction of each copy, float64 ``[D]``; see :func:`~graphlearn.models.occlusion.copies`.
+
+        ``rows``: the rows themselves, where they are not as in the graph.
+        """
+        size = next(iter(keep.values())).size(0)
+        step = max(1, _NODES // sum(mask.size(1) for mask in keep.values()))
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, size, step):
+                part = {name: mask[start : start + step] for name, mask in keep.items()}
+                placed = {name: (ids, rest[start : start + step]) for name, (ids, rest) in (other or {}).items()}
+                out = forward(self.model, self.graph, copies(self.batch, part, other=placed), rows=rows)
+                value = self.model.head.unbounded(out)
+                parts.append(value if self.output is None else value[:, self.output])
+        return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of one direction in the order in which they are taken away.
+
+    Attributes:
+        rows: The rows.
+        step: By how much each lowers the score after those before it.
+        alone: By how much each lowers it alone.
+        left: The score without all of them.
+    """
+
+    rows: Candidates
+    step: list[float]
+    alone: list[float]
+    left: float
+
+
+def strongest(score: Scorer, top: int) -> tuple[Found, Found]:
+    """The rows whose absence lowers the score most, and those whose absence raises it most, at most ``top`` each.
+
+    The first row is the one that moves the score most alone; each next the one that moves it most after those before
+    were taken away, so that several rows that say the same are not taken for none. A row's direction is that of its
+    absence alone.
+    """
+    batch = score.batch
+    keep = keep_all(batch)
+    base = float(score(keep)[0])
+    rows = _half(score, candidates(batch), base)
+    effect = base - score(without_each(batch, rows, keep)) if len(rows) else rows.row.double()
+    return _one_by_one(score, rows, effect, 1, top, base), _one_by_one(score, rows, effect, -1, top, base)
+
+
+def _half(score: Scorer, rows: Candidates, base: float) -> Candidates:
+    """At most :data:`MOST_CANDIDATES` of many rows: neighbours in time share a group, and strong groups are split."""
+    while len(rows) > MOST_CANDIDATES:
+        count = MOST_CANDIDATES // 2
+        group = torch.arange(len(rows), device=rows.row.device) * count // len(rows)
+        effect = (base - score(without_groups(score.batch, rows, group, count, keep_all(score.batch)))).abs()
+        chosen = torch.zeros(count, dtype=torch.bool, device=group.device)
+        chosen[effect.argsort(descending=True, stable=True)[: count // 2]] = True
+        rows = rows[chosen[group]]
+    return rows
+
+
+def _one_by_one(score: Scorer, rows: Candidates, effect: Tensor, sign: int, top: int, base: float) -> Found:
+    order = (sign * effect).argsort(descending=True, stable=True)
+    order = order[sign * effect[order] > 0][: max(TRIED, top)]
+    rows, alone = rows[order], effect[order].tolist()
+    left = torch.arange(len(rows), device=rows.row.device)
+    keep, now = keep_all(score.batch), base
+    taken: list[int] = []
+    step: list[float] = []
+    while left.numel() and len(taken) < top:
+        after = score(without_each(score.batch, rows[left], keep))
+        best = int((sign * (now - after)).argmax())
+        change = now - float(after[best])
+        if sign * change <= 0:
+            break
+        taken.append(int(left[best]))
+        step.append(change)
+        now -= change
+        keep = without_each(score.batch, rows[left[best : best + 1]], keep)
+        left = torch.cat([left[:best], left[best + 1 :]])
+    index = torch.tensor(taken, dtype=torch.int64, device=rows.row.device)
+    return Found(rows[index], step, [alone[i] for i in taken], now)
+
+
+def describe(db: Database, score: Scorer, found: Found, hidden: frozenset[tuple[str, str]]) -> list[RowEffect]:
+    """The rows with their keys, and their columns with what each cell adds.
+
+    A cell's attribution is the score less the mean of the scores
+    with the cells of :data:`EXCHANGED` other rows of the table, evenly spread over those that the seed may see.
+    """
+    made: dict[int, RowEffect] = {}
+    rows = found.rows
+    for number, name in enumerate(rows.names):
+        where = (rows.table == number).nonzero().flatten()
+        if not where.numel():
+            continue
+        row = rows.row[where]
+        values = row_values(db, score.graph, name, score.batch[name].rows[row], hidden=hidden)
+        cells = _cells(score, name, row)
+        for place, node, own, attribution in zip(
+            where.tolist(), score.batch[name].rows[row].tolist(), values, cells, strict=True
+        ):
+            made[place] = _row(db, score, name, node, own, attribution, found.step[place], found.alone[place])
+    return [made[place] for place in range(len(rows))]
+
+
+def describe_own(db: Database, score: Scorer, hidden: frozenset[tuple[str, str]]) -> RowEffect:
+    """The seed's own row; its attribution is what its columns add together."""
+    name = score.batch.seed_type
+    row = score.batch[name].inverse[:1]
+    node = int(score.batch[name].rows[row])
+    (values,) = row_values(db, score.graph, name, score.batch[name].rows[row], hidden=hidden)
+    (cells,) = _cells(score, name, row)
+    other = score.graph[name].tf[_others(score, name)]
+    keep = keep_all(score.batch)
+    together = float(score(keep)[0] - _exchanged(score, name, row, other).mean())
+    return _row(db, score, name, node, values, cells, together, together)
+
+
+def _row(
+    db: Database,
+    score: Scorer,
+    name: str,
+    node: int,
+    values: dict[str, Any],
+    cells: dict[str, float],
+    step: float,
+    alone: float,
+) -> RowEffect:
+    table, store = db.schema[name], score.graph[name]
+    dated = "time" in store and node >= store.num_undated
+    # That most rows name the entity itself need not be said of each.
+    entity = score.graph[score.batch.seed_type].pkey[int(score.batch[score.batch.seed_type].n_id[0])].as_py()
+    said = {
+        column
+        for key in table.fkeys
+        if key.table == score.batch.seed_type and len(key.columns) == 1
+        for column in key.columns
+        if values.get(column) == entity
+    }
+    named = [*table.pkey, *(column for key in table.fkeys for column in key.columns if column not in said)]
+    keys = dict.fromkeys(named)
+    ranked = sorted(cells, key=lambda column: -abs(cells[column]))
+    return RowEffect(
+        name,
+        store.pkey[node].as_py() if table.pkey else None,
+        time_text(int(store.time[node])) if dated else None,
+        step,
+        alone,
+        {column: values[column] for column in keys if column in values},
+        tuple(Cell(column, values.get(column), cells[column]) for column in ranked),
+    )
+
+
+def _others(score: Scorer, name: NodeType) -> Tensor:
+    """Rows of a table that the seed may see, evenly spread over them: ``[EXCHANGED]``."""
+    store = score.graph[name]
+    count = store.num_nodes
+    if "time" in store:
+        dated = store.time[store.num_undated :]
+        count = store.num_undated + int(torch.searchsorted(dated, score.batch.input_time[0], right=True))
+    # A table may hold nothing as old but the row itself.
+    device = score.batch.input_time.device
+    spread: Tensor = torch.arange(EXCHANGED, device=device) * max(count - 1, 0) // (EXCHANGED - 1)
+    return spread
+
+
+def _cells(score: Scorer, name: NodeType, row: Tensor) -> list[dict[str, float]]:
+    """Of each of these rows of the batch what every column adds to the score."""
+    own = score.graph[name].tf[score.batch[name].rows[row]]
+    other = score.graph[name].tf[_others(score, name)]
+    base = score(keep_all(score.batch))[0]
+    repeated = own[torch.arange(row.numel(), device=row.device).repeat_interleave(EXCHANGED)]
+    spread = other[torch.arange(EXCHANGED, device=row.device).repeat(row.numel())]
+    found: list[dict[str, float]] = [{} for _ in range(row.numel())]
+    for kind, position, column in columns_of(own):
+        if column == CONSTANT:
+            continue
+        changed = _exchanged(score, name, row, with_column(repeated, spread, kind, position))
+        effect = base - changed.view(row.numel(), EXCHANGED).mean(dim=1)
+        for cells, value in zip(found, effect.tolist(), strict=True):
+            cells[column] = value
+    return found
+
+
+def _exchanged(score: Scorer, name: NodeType, row: Tensor, instead: TensorFrame) -> Tensor:
+    """The scores with one other row each: the i-th row of ``instead`` in the place of ``row[i // EXCHANGED]``."""
+    batch = score.batch
+    size = instead.num_rows
+    replaced = row.repeat_interleave(EXCHANGED)
+    count = batch[name].rows.numel()
+    added = count + torch.arange(size, device=row.device)
+    inverse = batch[name].inverse.expand(size, -1)
+    inverse = torch.where(inverse == replaced.unsqueeze(1), added.unsqueeze(1), inverse)
+    rows = {table: score.graph[table].tf[batch[table].rows] for table in batch.node_types}
+    rows[name] = torch_frame.cat([rows[name], instead], dim=0)
+    ids = torch.cat([batch[name].rows, batch[name].rows[replaced]])  # of which the times are: they stay
+    keep = {table: mask.expand(size, -1) for table, mask in keep_all(batch).items()}
+    return score(keep, other={name: (ids, inverse)}, rows=rows)
