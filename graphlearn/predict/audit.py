@@ -91,8 +91,8 @@ def audit(run: Run, db: Database | None = None, *, progress: bool = False) -> Au
 
     ``source``: is the database that of the training; ``inputs``, ``future rows``, ``statistics``: is anything newer
     than it may be; ``overlap``, ``duplicates``: have train and test labels or rows in common; ``columns``: does one
-    column alone say the label; ``members``, ``cohort``: what being asked about gives away; ``distance``: how results fall with
-    the time since train; ``carriers``: which tables and columns carry the score.
+    column alone say the label; ``members``, ``cohort``: what being asked about gives away; ``distance``: how results fall
+    with the time since train; ``carriers``: which tables and columns carry the score.
 
     The test split is read, and nothing is chosen by it.
 
