@@ -25,7 +25,7 @@ COMMANDS = {
     "report": "Write a run as one HTML page: schema, metrics, calibration, curves, what matters, audit.",
     "export": "Write a source and its tasks as a RelBench 3 folder.",
     "submit": "Write RelBench leaderboard files from runs, and check them.",
-    "demo": "Run the whole path on a generated shop: inspect, train, evaluate, predict.",
+    "demo": "Run the whole path on a generated shop: inspect, train, evaluate, predict, report.",
 }
 """Name -> the line that ``graphlearn --help`` shows, in the order of the data.
 

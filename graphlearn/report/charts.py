@@ -241,7 +241,7 @@ def effect(share: float) -> Markup:
     long = max(abs(share) * half, 1)
     canvas.rect(half + 1 if share > 0 else half + 1 - long, 3, long, 9, "accent bar" if share > 0 else "plain")
     canvas.line(half + 1, 0, half + 1, 14, "middle")
-    return canvas.markup()
+    return canvas.markup("full")
 
 
 @dataclass(frozen=True)

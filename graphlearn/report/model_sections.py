@@ -19,9 +19,9 @@ from graphlearn.report.sections import Section, first_metric
 
 _SHOWN = 12
 """Most bars of a chart of what matters."""
-_LEAST = 0.0005
-_CELLS, _FEATURES = 3, 8
-"""Most columns of the own row, and of what trees read, of an example."""
+_LEAST, _FAINT = 0.0005, 0.01
+_ROWS, _CELLS, _FEATURES = 6, 3, 8
+"""Most rows, columns of the own row, and features of trees, of an example."""
 _LABELS = {"ok": "✓ ok", "warn": "! look", "fail": "✕ failed"}
 
 
@@ -162,7 +162,7 @@ def _example(m: Material, example: Example) -> Markup:
     rows = [
         [tag("span", text, class_="words"), charts.effect(value / most), _effect(value, shares)]
         for text, value in effects
-        if abs(value) > _LEAST * most
+        if abs(value) > _FAINT * most
     ]
     head = f"{heads[example.which]}: {m.task.entity_table} {words.clipped(example.entity, 60)}, {example.at}"
     caption = f"What moved the prediction for {words.clipped(example.entity, 60)}"
@@ -175,7 +175,7 @@ def _effects(why: Explanation) -> list[tuple[str, float]]:
     rows = sorted(((row.text, row.attribution) for row in why.rows), key=_size)
     own = [(f"own row: {c.column} {short(c.value)}", c.attribution) for c in (why.own.cells if why.own else ())]
     read = [(f"{f.name} = {short(f.value)}", f.attribution) for f in why.features]
-    return rows + sorted(own, key=_size)[:_CELLS] + sorted(read, key=_size)[:_FEATURES]
+    return rows[:_ROWS] + sorted(own, key=_size)[:_CELLS] + sorted(read, key=_size)[:_FEATURES]
 
 
 def _size(item: tuple[str, float]) -> float:
@@ -184,8 +184,8 @@ def _size(item: tuple[str, float]) -> float:
 
 def _effect(value: float, shares: bool) -> str:
     """A change of a prediction; of a probability in hundredths."""
-    sign = "+" if value > 0 else ""
-    return f"{sign}{words.number(100 * value, 2)} points" if shares else f"{sign}{words.number(value, 3)}"
+    text = f"{100 * value:+.1f} points" if shares else ("+" if value > 0 else "") + words.number(value, 2)
+    return text.replace("-", "\u2212")
 
 
 def _facts(facts: Mapping[str, object]) -> Markup:

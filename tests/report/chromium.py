@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe",
     "--hide-scrollbars", "--disable-background-networking", "--disable-component-update", "--no-first-run",
 )  # fmt: skip
+_PUT = "import os, sys; a = sys.argv; os.dup2(int(a[1]), 3); os.dup2(int(a[2]), 4); os.execvp(a[3], a[3:])"
 
 
 @dataclass
@@ -41,15 +44,18 @@ class Chromium:
     def __init__(self, binary: str, profile: Path) -> None:
         read_theirs, self._write = os.pipe()
         self._read, write_theirs = os.pipe()
-        # The browser reads from file 3 and writes to file 4.
-        words = ["sh", "-c", f'exec "$@" 3<&{read_theirs} 4>&{write_theirs}', "sh", binary, *_FLAGS]
+        # The browser reads from file 3 and writes to file 4; what stands between puts the pipes there.
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (read_theirs, write_theirs)]
+        words = [sys.executable, "-I", "-S", "-c", _PUT, *map(str, ends), binary, *_FLAGS]
         self._process = subprocess.Popen(
             [*words, f"--user-data-dir={profile}"],
-            pass_fds=(read_theirs, write_theirs),
+            pass_fds=ends,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        for end in ends:
+            os.close(end)
         os.close(read_theirs)
         os.close(write_theirs)
         self._waiting, self._number, self._events = b"", 0, []
