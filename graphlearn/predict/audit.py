@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from graphlearn.errors import TaskError
 from graphlearn.predict.audit_cohort import cohort, members, overlap, twins
 from graphlearn.predict.audit_columns import target_like
 from graphlearn.predict.audit_inputs import future_rows, inputs, source, statistics
@@ -20,7 +21,7 @@ from graphlearn.predict.importance import ROWS, importance
 from graphlearn.predict.run import Run
 from graphlearn.schema import Database
 from graphlearn.tasks import Task
-from graphlearn.tasks.labels import SPLITS, EmptySplitError
+from graphlearn.tasks.labels import SPLITS
 from graphlearn.tasks.metrics import bootstrap, primary_metric, score
 from graphlearn.tasks.times import time_text
 from graphlearn.training.progress import ProgressBar
@@ -71,11 +72,11 @@ def examine(run: Run, db: Database | None = None) -> Iterator[Examined]:
 def _examined(run: Run, db: Database) -> Examined:
     try:
         scored = run._score("test", db, None)
-    except EmptySplitError:
+    except TaskError:
         scored = run._score("val", db, None)
     labels: dict[str, pa.Table] = {}
     for split in SPLITS:
-        with suppress(EmptySplitError):
+        with suppress(TaskError):  # the split is empty, or was not kept
             labels[split] = scored.task.label_table(split)
     seeds = {
         split: scored.seeds
@@ -91,8 +92,8 @@ def audit(run: Run, db: Database | None = None, *, progress: bool = False) -> Au
 
     ``source``: is the database that of the training; ``inputs``, ``future rows``, ``statistics``: is anything newer
     than it may be; ``overlap``, ``duplicates``: have train and test labels or rows in common; ``columns``: does one
-    column alone say the label; ``members``, ``cohort``: what being asked about gives away; ``distance``: how results fall
-    with the time since train; ``carriers``: which tables and columns carry the score.
+    column alone say the label; ``members``, ``cohort``: what being asked about gives away; ``distance``: how
+    results fall with the time since train; ``carriers``: which tables and columns carry the score.
 
     The test split is read, and nothing is chosen by it.
 

@@ -42,7 +42,8 @@ class Values:
 
 
 def target_like(graph: HeteroData, task: Task, splits: dict[str, Seeds]) -> AuditFinding:
-    """Scores each column alone on validation; categories are what they were in train.
+    """Scores each column alone: numbers and times on train and validation, categories, which are what they were in
+    train, on validation.
 
     Binary and each of several classes: AUROC of the values, and of whether there is one. Numbers: the correlation.
     """
@@ -53,14 +54,17 @@ def target_like(graph: HeteroData, task: Task, splits: dict[str, Seeds]) -> Audi
     found: list[tuple[str, float]] = []
     before = {values.name: values for values in visible_columns(graph, parts["train"])}
     for now in visible_columns(graph, parts[held]):
-        value = [now.value]
+        if now.name not in before:  # no row of the table was there in train
+            continue
+        then, truths = before[now.name].value, label[held]
         if now.categorical:
-            if now.name not in before:  # no row of the table was there in train
-                continue
-            value = _mean_of_category(before[now.name].value, label["train"], now.value)
+            value = _mean_of_category(then, label["train"], now.value)
+        else:
+            truths = np.concatenate([label["train"], truths])
+            value = [np.concatenate([then, now.value])] * truths.shape[1]
         scores = [
             _correlation(truth, column) if regression else _auroc(truth, column)
-            for truth, column in zip(label[held].T, value * (label[held].shape[1] // len(value)), strict=True)
+            for truth, column in zip(truths.T, value, strict=True)
         ]
         known = [s for s in scores if not np.isnan(s)]
         if known:

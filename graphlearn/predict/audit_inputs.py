@@ -86,7 +86,7 @@ def future_rows(run: Run, db: Database, task: Task, labels: dict[str, pa.Table])
     except GraphLearnError as error:
         return AuditFinding(check, "warn", f"Not checked: without later rows no prediction was made: {error}")
     both = with_all.merge(without, on=["pkey", "seed_time"], suffixes=("", " then"), validate="one_to_one")
-    columns = list(with_all.select_dtypes("number").columns.drop("pkey", errors="ignore"))
+    columns = list(with_all.select_dtypes("number").columns.drop(["pkey", "seed_time"], errors="ignore"))
     differ = [float((both[c] - both[f"{c} then"]).abs().max()) for c in columns] if len(both) else [0.0]
     scale = max([1.0, *(float(both[c].abs().max()) for c in columns)])
     largest = max(differ)
