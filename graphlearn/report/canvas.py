@@ -59,7 +59,8 @@ def numbers_axis(
 def times_axis(low: int, high: int, start: float, end: float) -> Axis:
     """An axis of microseconds UTC with ticks at the starts of years, months or days."""
     if high <= low:
-        low, high = low - 43_200_000_000, high + 43_200_000_000
+        only = _time_ticks(pd.DatetimeIndex([pd.Timestamp(low, unit="us")]), "%Y-%m-%d")
+        return Axis(low - 1, low + 1, start, end, only)
     begin, stop = pd.Timestamp(low, unit="us"), pd.Timestamp(high, unit="us")
     most = max(2, int(abs(end - start) // 76))
     for frequency, form in _CALENDAR:

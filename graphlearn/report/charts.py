@@ -271,7 +271,8 @@ def over_time(spans: Sequence[Span], metric: str, better: str, width: int) -> Ma
     for s in known:
         at = x((s.first + s.last) / 2)
         canvas.line(x(s.first), y(s.value), x(s.last), y(s.value), "accent span")
-        canvas.line(at, y(s.low), at, y(s.high), "accent whisker")
+        if np.isfinite(s.low):
+            canvas.line(at, y(s.low), at, y(s.high), "accent whisker")
         title = f"{words.day(s.first)} to {words.day(s.last)}: {words.score(s.value)}, {words.between(s.low, s.high)}"
         canvas.dot(at, y(s.value), 4.5, "accent", title=f"{title}, {words.count(s.rows, 'row')}")
     return canvas.markup()

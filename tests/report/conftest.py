@@ -7,19 +7,20 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "predict"), str(Path(__file__).parent)]
-
-from chromium import Chromium
-from little_shop import labels, make_task, tables, train_fast, write_relbench
-
 from graphlearn.predict import Run
 from graphlearn.schema import Column, Database, ForeignKey, Schema, Table, connect
 from graphlearn.tasks import Task
+
+if TYPE_CHECKING:
+    from chromium import Chromium
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "predict"), str(Path(__file__).parent)]
 
 SCRIPT = "<script>alert('table')</script>"
 HOSTILE = ("</style><b>\"x\" & 'y' 😀", "<img src=x onerror=alert(2)>", "-->]]>\u202eabc", SCRIPT)
@@ -37,12 +38,16 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The little shop as a RelBench folder."""
+    from little_shop import write_relbench
+
     return write_relbench(tmp_path_factory.mktemp("report") / "shop")
 
 
 @pytest.fixture(scope="session")
 def run(shop: Path) -> Run:
     """A run on it; nobody may change its folder."""
+    from little_shop import train_fast
+
     db = connect(shop)
     return train_fast(db, Task(db, "again"), shop.parent / "run")
 
@@ -50,6 +55,8 @@ def run(shop: Path) -> Run:
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Database]:
     """A run on tables, columns, values, classes and a task whose names are markup."""
+    from little_shop import labels, make_task, tables, train_fast
+
     quotes, image, dashes, script = HOSTILE
     frames = tables()
     people = frames["customers"].rename(columns={"city": image, "score": quotes})
@@ -100,6 +107,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Database]:
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     """The browser that ``$GRAPHLEARN_TEST_CHROMIUM`` names, or the one on the PATH."""
+    from chromium import Chromium
+
     names = (os.environ.get("GRAPHLEARN_TEST_CHROMIUM") or "chromium", "chromium-browser", "google-chrome")
     binary = next(filter(None, map(shutil.which, names)), None)
     if binary is None:

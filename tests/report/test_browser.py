@@ -31,7 +31,18 @@ LOOK = """(() => {
     unnamed: svgs.filter((e) => !e.getAttribute("aria-label") || !e.querySelector("title")).length,
   };
 })()"""
-SECTIONS = ["result", "question", "database", "calibration", "time", "training", "matters", "examples", "audit", "making"]
+SECTIONS = [
+    "result",
+    "question",
+    "database",
+    "calibration",
+    "time",
+    "training",
+    "matters",
+    "examples",
+    "audit",
+    "making",
+]
 
 
 @pytest.fixture(scope="module")
