@@ -88,7 +88,7 @@ def labels_over_time(
     canvas.text(left, top - 20, "labels per anchor", class_="label")
     for p, start, end in zip(points, *_edges([x((p.first + p.last) / 2) for p in points]), strict=True):
         title = (
-            f"{words.day(p.first)} to {words.day(p.last)}: {words.number(p.rows)} labels, mean {words.number(p.mean)}"
+            f"{words.day(p.first)} to {words.day(p.last)}: {words.short(p.rows)} labels, mean {words.number(p.mean)}"
         )
         canvas.rect(start, y(p.rows), end - start, y(0) - y(p.rows), "plain bar", title=title)
     panels = [(top - 8, top + tall)]

@@ -106,7 +106,7 @@ def test_every_kind_of_task_has_a_page(task_type, tmp_path):
     frames = tables()
     db = open_tables(frames)
     if task_type == "multistep_regression":
-        query = "PREDICT COUNT(orders.*, 0, 30, days) FORECAST 2 FOR EACH customers.customer_id"
+        query = "PREDICT COUNT(orders.*, 0, 30, days) FORECAST 2 TIMEFRAMES FOR EACH customers.customer_id"
         task = Task(db, query, val_timestamp="2021-08-01", test_timestamp="2021-10-01")
     else:
         task = make_task(db, frames, task_type)
