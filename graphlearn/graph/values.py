@@ -13,8 +13,8 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from graphlearn.database.stream import DATA, temporary_table
-from graphlearn.graph.keys import cell, kept_sql, key_sql, rows_of, tie_sql, time_sql
 from graphlearn.schema.connect import Database
+from graphlearn.schema.keys import cell, kept_sql, key_sql, rows_of, tie_sql, time_sql
 
 
 def row_values(

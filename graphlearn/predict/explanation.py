@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -129,7 +130,8 @@ class Explanation:
             made["text"] = row.text
         if self.own is not None:
             values["own"]["text"] = self.own.text
-        return values
+        plain: dict[str, Any] = json.loads(json.dumps(values))  # with lists for tuples
+        return plain
 
     def __str__(self) -> str:
         lines = [

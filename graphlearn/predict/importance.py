@@ -47,8 +47,9 @@ def importance(
 
     Of the model that reads rows, in a sample of predictions: the cells of a column are exchanged among all rows of a
     window (shuffled, always in the same way), and the effect is the mean change of the prediction. What the rows
-    say by being there, how many and when, is the change between exchanging all of their cells and taking them away;
-    it stands under the column :data:`ROWS`. Windows follow the label window of the task: 1, 4 and 16 times its length.
+    say by being there, how many and when, is by how much more taking them away changes the prediction than exchanging
+    all of their cells does; it stands under the column :data:`ROWS`. Windows follow the label window of the task: 1, 4
+    and 16 times its length.
 
     Args:
         run: The run.
@@ -120,12 +121,12 @@ def _effects(
     together: dict[tuple[NodeType, int], float] = {}
     for name, window in places:
         inside = seen.window[name] == window
-        changed = {**seen.rows, name: seen.rows[name][_shuffled(inside)]}
-        emptied = score(keep, changed)
-        together[name, window] = change(base, emptied)
+        exchanged = score(keep, {**seen.rows, name: seen.rows[name][_shuffled(inside)]})
+        together[name, window] = change(base, exchanged)
         if window != 0:
-            gone = score({**keep, name: keep[name] & ~inside}, seen.rows)
-            yield {"table": name, "column": ROWS, "window": names[window], "effect": change(emptied, gone)}
+            gone = change(base, score({**keep, name: keep[name] & ~inside}, seen.rows))
+            effect = max(gone - together[name, window], 0.0)
+            yield {"table": name, "column": ROWS, "window": names[window], "effect": effect}
     least = _SMALL * max(together.values(), default=0.0)
     tried = [(name, window) for name, window in places if together[name, window] > least]
     total = sum(len(columns_of(seen.rows[name])) for name, _ in tried)
