@@ -14,6 +14,7 @@ from torch_geometric.data import HeteroData
 from graphlearn.features.functions import Feature
 from graphlearn.features.paths import Source
 from graphlearn.models.gbdt import Trees
+from graphlearn.predict.shown_rows import Pick
 
 Floats = npt.NDArray[np.float64]
 
@@ -140,3 +141,46 @@ def share_of_rows(feature: Feature, behind: Behind, input_time: int) -> Tensor:
     share = torch.zeros(behind.time.numel(), dtype=torch.float64)
     share[place] = 1 / max(place.numel(), 1)
     return share
+
+
+def rows_of_features(
+    graph: HeteroData, plan: Sequence[Feature], effects: Floats, entity: int, input_time: int, top: int
+) -> list[Pick]:
+    """The rows that the features were made from, each with its parts of their effects, at most ``top`` per direction.
+
+    A cell's attribution is its part of the features of that column. The direction that weighs more stands first.
+
+    Args:
+        graph: The graph.
+        plan: The features.
+        effects: What each adds, ``[F]``.
+        entity: The entity's node.
+        input_time: The newest time that it sees.
+        top: Most rows of each direction.
+    """
+    totals: dict[str, Tensor] = {}
+    columns: dict[str, dict[str, Tensor]] = {}
+    for source in dict.fromkeys(feature.source for feature in plan if feature.source is not None):
+        behind = rows_behind(graph, source, entity, input_time)
+        if behind is None or not behind.node.numel():
+            continue
+        name = source.table
+        total = totals.setdefault(name, torch.zeros(graph[name].num_nodes, dtype=torch.float64))
+        for feature, effect in zip(plan, effects.tolist(), strict=True):
+            if feature.source != source or effect == 0:
+                continue
+            part = effect * share_of_rows(feature, behind, input_time)
+            total.index_add_(0, behind.node, part)
+            if feature.value is not None and feature.value.column and not feature.value.via:
+                of_table = columns.setdefault(name, {})
+                cells = of_table.setdefault(feature.value.column, torch.zeros_like(total))
+                cells.index_add_(0, behind.node, part)
+    picks = []
+    for name, total in totals.items():
+        for node in total.nonzero().flatten().tolist():
+            cells_of = {column: float(part[node]) for column, part in columns.get(name, {}).items() if part[node] != 0}
+            picks.append(Pick(name, node, float(total[node]), None, cells_of))
+    picks.sort(key=lambda pick: -abs(pick.attribution))
+    sides = [[p for p in picks if p.attribution > 0][:top], [p for p in picks if p.attribution < 0][:top]]
+    sides.sort(key=lambda side: -abs(sum(pick.attribution for pick in side)))
+    return sides[0] + sides[1]

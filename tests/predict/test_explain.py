@@ -14,11 +14,11 @@ from little_shop import FAST, MODEL, make_task, open_tables, tables, train_fast
 from graphlearn.errors import TaskError, UnknownNameError, UsageError
 from graphlearn.models import ModelConfig
 from graphlearn.models.occlusion import candidates, keep_all, without_groups
+from graphlearn.predict.entities import asked_of_graph
 from graphlearn.predict.explain import Explainer, explain
 from graphlearn.predict.explain_rows import MOST_CANDIDATES, strongest
 from graphlearn.predict.explanation import number, short, signed
 from graphlearn.predict.importance import OWN_ROW, ROWS, importance
-from graphlearn.predict.run import seeds_at
 from graphlearn.schema import Column, ForeignKey, Schema, Table, connect
 from graphlearn.tasks import Task
 from graphlearn.tasks.times import time_us
@@ -40,7 +40,12 @@ def run(shop, tmp_path_factory):
     frames, db = shop
     config = replace(FAST, epochs=6)
     return train_fast(
-        db, make_task(db, frames), tmp_path_factory.mktemp("runs") / "run", model_config=WHOLE, train_config=config
+        db,
+        make_task(db, frames),
+        tmp_path_factory.mktemp("runs") / "run",
+        model="gnn",
+        model_config=WHOLE,
+        train_config=config,
     )
 
 
@@ -96,11 +101,9 @@ def test_the_rows_that_are_named_move_the_prediction_more_than_others(shop, run,
     explainer = Explainer(run, shop[1])
     generator = torch.Generator().manual_seed(0)
     for entity in busy[:6]:
-        index = int(explainer.graph["customers"].pkey.index(entity).as_py())
-        seeds = seeds_at(
-            explainer.graph, run.task, explainer.graph["customers"].pkey.slice(index, 1), time_us(AT, "at")
-        )
-        score, prediction, _ = explainer.score(seeds)
+        asked = asked_of_graph(run.task, shop[1], explainer.graph, time_us(AT, "at"), [entity])
+        said = explainer.say(asked)
+        score, prediction = said.score, said.prediction
         rows = candidates(score.batch)
         side = max(strongest(score, 5), key=lambda found: abs(prediction - found.left))
 
@@ -212,7 +215,9 @@ def test_a_time_before_all_data(shop, run):
     assert found.rows == ()
     assert found.own is None
     assert found.notes[0].startswith("Nothing in the database is as old as 1999-01-01: its first row is of 2021-01-")
-    assert found.notes[1].startswith("Its own row is newer than 1999-01-01: the prediction is that for something of")
+    assert found.notes[1].startswith(
+        "Its own row is newer than 1999-01-01: it is predicted as one of which nothing is known."
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,7 +249,7 @@ def test_what_importance_refuses(shop, run, arguments, error, says):
 @pytest.mark.parametrize("kind", ["regression", "multiclass_classification", "multilabel_classification"])
 def test_task_types(shop, tmp_path, kind):
     frames, db = shop
-    trained = train_fast(db, make_task(db, frames, kind), tmp_path / "run", members=1)
+    trained = train_fast(db, make_task(db, frames, kind), tmp_path / "run", model="gnn", members=1)
     orders = frames["orders"]
     entity = orders[orders["placed"] <= AT]["customer_id"].value_counts().index[0]
     found = explain(trained, db, entity=entity, at=AT, top=3)
@@ -270,7 +275,7 @@ def test_task_types(shop, tmp_path, kind):
 def test_steps_explain_the_first(shop, tmp_path):
     db = shop[1]
     task = Task(db, "PREDICT SUM(orders.amount, 0, 30, days) FORECAST 2 TIMEFRAMES FOR EACH customers.customer_id")
-    trained = train_fast(db, task, tmp_path / "run", members=1)
+    trained = train_fast(db, task, tmp_path / "run", model="gnn", members=1)
     found = explain(trained, db, entity="c001", at=AT)
     assert found.what == "value of the first step"
     assert found.prediction == pytest.approx(predicted(trained, db, "c001"), rel=1e-4)
@@ -278,7 +283,7 @@ def test_steps_explain_the_first(shop, tmp_path):
 
 def test_a_value_beyond_the_train_labels_says_so(shop, tmp_path):
     frames, db = shop
-    trained = train_fast(db, make_task(db, frames, "regression"), tmp_path / "run", members=1)
+    trained = train_fast(db, make_task(db, frames, "regression"), tmp_path / "run", model="gnn", members=1)
     trained.model.head.low.fill_(100.0)
     found = explain(trained, db, entity="c001", at=AT)
     assert found.prediction == 100.0
@@ -290,7 +295,7 @@ def test_many_rows_are_halved_until_each_can_be_tried(tmp_path):
     frames["orders"]["customer_id"] = "c003"
     db = open_tables(frames)
     config = ModelConfig(channels=8, num_neighbors=(-1, -1))
-    trained = train_fast(db, make_task(db, tables()), tmp_path / "run", members=1, model_config=config)
+    trained = train_fast(db, make_task(db, tables()), tmp_path / "run", model="gnn", members=1, model_config=config)
     found = explain(trained, db, entity="c003", at=AT, top=3)
     assert found.seen["orders"] > MOST_CANDIDATES
     assert found.rows
@@ -373,6 +378,7 @@ def test_what_decides_the_label_is_found(tmp_path, odd):
         db,
         task,
         tmp_path / "run",
+        model="gnn",
         members=1,
         model_config=config,
         train_config=TrainConfig(epochs=15, batch_size=64, lr=0.02),
