@@ -16,12 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import torch
 from common import emit, versions
 
 import graphlearn as gl
 from graphlearn.cli.demo import load_generator
 from graphlearn.models.occlusion import Candidates, candidates, keep_all, without_groups
+from graphlearn.predict.entities import Asked
 from graphlearn.predict.explain import Explainer
 from graphlearn.predict.explain_rows import Scorer, strongest
 from graphlearn.training.seeds import split_seeds
@@ -67,7 +70,10 @@ def one_run(args: argparse.Namespace, task_name: str, folder: Path) -> dict[str,
             if len(rows) == args.entities:
                 break
             started = time.perf_counter()
-            score, _, _ = explainer.score(seeds.take(torch.tensor([place])))
+            one = seeds.take(np.array([place]))
+            key = explainer.graph[one.node_type].pkey.take(pa.array(one.index.numpy()))
+            score = explainer.say(Asked.of(key, one)).score
+            assert score is not None
             if len(candidates(score.batch)) < LEAST:
                 few += 1
                 continue

@@ -11,9 +11,11 @@ import typer
 from graphlearn.cli.ask import EvalAnchorsOption, TestTimeOption, ValTimeOption, check_asked, make_task, plan_text
 from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.errors import UsageError
+from graphlearn.features.aggregates import MAX_FEATURES
 from graphlearn.predict import Run
 from graphlearn.predict import train as train_run
-from graphlearn.predict.train import Prepared, check_arguments
+from graphlearn.predict.ground import Prepared
+from graphlearn.predict.train import as_age, check_arguments
 from graphlearn.schema import Database
 from graphlearn.tasks import Task, TaskType
 from graphlearn.tasks.metrics import primary_metric
@@ -32,7 +34,7 @@ def train(
         str | None, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run folder to write.")] = None,
-    model: Annotated[str, typer.Option(metavar="M", help="The kind of model: gnn.")] = "gnn",
+    model: Annotated[str, typer.Option(metavar="M", help="auto, constant, gbdt, gnn or fused.")] = "auto",
     regime: Annotated[str, typer.Option(metavar="R", help="frozen or rolling.")] = "frozen",
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="Seed of everything that is drawn.")] = 0,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
@@ -40,6 +42,17 @@ def train(
         int | None,
         typer.Option(metavar="M", min=1, help="Models that predict together; by default up to 4 if labels are few."),
     ] = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Train rows see the database as it was up to so long before, such as '90 days'; 0: none. By default "
+            "frozen runs find out.",
+        ),
+    ] = None,
+    max_features: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Most aggregates for trees and fused networks.")
+    ] = MAX_FEATURES,
     max_minutes: Annotated[
         float | None, typer.Option(metavar="T", min=0, help="Time after which no new epoch begins.")
     ] = None,
@@ -65,6 +78,8 @@ def train(
     check_asked(query, task)
     if out is None and not dry_run:
         raise UsageError("--out is missing: name the run folder to write, or add --dry-run to write none.")
+    if max_age is not None:
+        as_age(max_age)
     if out is not None:
         check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
     with open_database(source, tables=tables, exclude=exclude, cache=cache) as db:
@@ -82,6 +97,8 @@ def train(
             seed=seed,
             device=device,
             members=members,
+            max_age=max_age,
+            max_features=max_features,
             max_minutes=max_minutes,
             refit=refit,
             resume=resume,
@@ -89,10 +106,10 @@ def train(
         )
         found, (metric, _) = run.meta["metrics"], primary_metric(str(asked.task_type.value))
         if as_json:
-            typer.echo(to_json({"run": str(out), "task": asked.name, "regime": regime, "seed": seed, **found}))
+            said = {"kind": run.kind, "seconds_of": run.meta["timings"]} if model != "gnn" else {}
+            typer.echo(to_json({"run": str(out), "task": asked.name, "regime": regime, "seed": seed, **found, **said}))
             return
-        best = f"val {metric} {found['val']:.4f}" if found["val"] is not None else f"the last one: val has no {metric}"
-        typer.echo(f"best   epoch {found['best_epoch']}, {best}, {regime}; test was not read")
+        typer.echo(_best(run, metric))
         typer.echo(f"wrote  {out}        next: graphlearn {shlex.join(['evaluate', str(out), source])}")
 
 
@@ -117,26 +134,52 @@ def train_aloud(
         )
 
     settings = {"out": out, "regime": regime, "seed": seed, "device": device, **options}
-    return train_run(db, task, on_start=on_start, on_epoch=on_epoch, **settings)
+    run = train_run(db, task, on_start=on_start, on_epoch=on_epoch, **settings)
+    choice = run.meta["choice"]
+    if choice is not None:
+        typer.echo(f"choice   {choice['chosen']}: {choice['why']} ({len(choice['folds'])} folds)", err=True)
+    return run
+
+
+def _best(run: Run, metric: str) -> str:
+    """What came out, in one line."""
+    found, regime = run.meta["metrics"], run.regime
+    best = f"val {metric} {found['val']:.4f}" if found["val"] is not None else f"the last one: val has no {metric}"
+    if run.kind == "gnn":
+        return f"best   epoch {found['best_epoch']}, {best}, {regime}; test was not read"
+    parts = " + ".join(f"{weight:.0%} {_PARTS[name]}" for name, weight in run.weights.items() if run.kind == "fused")
+    return f"best   {run.kind}{f' ({parts})' if parts else ''}, {best}, {regime}; test was not read"
+
+
+_PARTS = {"gnn": "network", "gbdt": "trees"}
 
 
 def _start(task: Task, prepared: Prepared, device: str, seed: int, regime: str) -> str:
-    graph, train, val = prepared.graph, prepared.train, prepared.val
-    edges = sum(store.col.numel() for store in graph.edge_stores if "col" in store)
-    parameters = sum(p.numel() for p in prepared.model.parameters())
-    sizes = prepared.model.config
-    kind = "temporal sage" if sizes.members == 1 else f"{sizes.members} x temporal sage"
     lines = [
-        f"labels   {task.name}: train {len(train):,} | val {len(val):,} from {time_text(task.val_time)}",
+        f"labels   {task.name}: train {prepared.num_train:,} | val {prepared.num_val:,} from "
+        f"{time_text(task.val_time)}",
         *task.notes,
-        f"graph    {graph.num_nodes:,} nodes of {len(graph.node_types)} types, {edges:,} edges of "
-        f"{len(graph.edge_types) // 2} foreign keys, statistics fitted on rows until {time_text(task.val_time)}",
-        f"model    {kind}, {len(sizes.num_neighbors)} layers, {sizes.channels} channels, {parameters:,} "
-        f"parameters; {device}, seed {seed}, {regime}",
     ]
-    if prepared.longest_age:
-        days = prepared.longest_age / 86_400_000_000
-        lines.append(f"ages     train rows see the database as it was up to {days:,.0f} days before, as test rows will")
+    graph, model = prepared.graph, prepared.model
+    if prepared.aggregates is not None:
+        plan = prepared.aggregates
+        lines.append(f"features {len(plan.names):,} from the schema, {len(plan.dropped):,} left out")
+    if graph is not None and model is not None:
+        edges = sum(store.col.numel() for store in graph.edge_stores if "col" in store)
+        parameters = sum(p.numel() for p in model.parameters())
+        sizes = model.config
+        kind = "temporal sage" if sizes.members == 1 else f"{sizes.members} x temporal sage"
+        lines += [
+            f"graph    {graph.num_nodes:,} nodes of {len(graph.node_types)} types, {edges:,} edges of "
+            f"{len(graph.edge_types) // 2} foreign keys, statistics fitted on rows until {time_text(task.val_time)}",
+            f"model    {kind}, {len(sizes.num_neighbors)} layers, {sizes.channels} channels, {parameters:,} "
+            f"parameters; {device}, seed {seed}, {regime}",
+        ]
+        if prepared.longest_age:
+            days = prepared.longest_age / 86_400_000_000
+            lines.append(
+                f"ages     train rows see the database as it was up to {days:,.0f} days before, as test rows will"
+            )
     if prepared.state is not None:
         lines.append(f"resume   after epoch {prepared.state.epoch}")
     return "\n".join(lines)

@@ -53,6 +53,12 @@ class Ensemble(Module):
         seen = first.look(batch, times, dated)
         return torch.stack([member(batch, rows, times, dated, seen=seen) for member in self.members])
 
+    def fit_features(self, x: Tensor) -> None:
+        """As :meth:`RelationalModel.fit_features` of each member."""
+        for member in self.members:
+            assert isinstance(member, RelationalModel)
+            member.fit_features(x)
+
 
 class EnsembleHead:
     """The members' heads as one: see :class:`~graphlearn.nn.head.node.NodeHead`, whose names it has.

@@ -119,9 +119,7 @@ class Trees:
             ]
         else:
             known = _known(kind, train)
-            fitted = [
-                _boost(kind, known, config, rounds, seed, num_classes, categorical, _known(kind, evaluate))
-            ]
+            fitted = [_boost(kind, known, config, rounds, seed, num_classes, categorical, _known(kind, evaluate))]
         curves = [curve for _, curve in fitted if curve is not None]
         return cls([b for b, _ in fitted], kind, curve=np.mean(curves, axis=0) if curves else None)
 

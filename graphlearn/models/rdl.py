@@ -15,6 +15,7 @@ from torch_geometric.data import HeteroData
 from graphlearn.errors import check_positive
 from graphlearn.graph.rows import RowWriter
 from graphlearn.graph.statistics import Statistics
+from graphlearn.models.fused import SeedFeatures
 from graphlearn.nn.conv.temporal_sage import EdgeAges, TemporalSAGEConv
 from graphlearn.nn.encoder.row import RowEncoder
 from graphlearn.nn.encoder.since import SinceEncoder
@@ -39,6 +40,7 @@ class ModelConfig:
             tells which entity it is; a model that reads it learns the train labels of each entity by heart.
         period: The unit of ages in microseconds, 30 days by default; training sets it to the task's label window.
         members: How many of these models predict together, see :class:`~graphlearn.models.ensemble.Ensemble`.
+        num_features: Aggregates that each seed brings along, see :class:`~graphlearn.models.fused.SeedFeatures`.
     """
 
     channels: int = 32
@@ -47,6 +49,7 @@ class ModelConfig:
     row_dropout: float = 0.5
     period: int = 30 * 86_400_000_000
     members: int = 1
+    num_features: int = 0
 
     def __post_init__(self) -> None:
         check_positive(channels=self.channels, period=self.period, members=self.members)
@@ -94,7 +97,7 @@ class RelationalModel(Module):
     3. One :class:`TemporalSAGEConv` per hop, computed only for the levels that later layers read. The outermost
        copies are never materialised: the first layer gathers straight from the distinct rows.
     4. The head reads the seed's vector, to which was added how long before ``seed_time`` the dates of its row were
-       (:class:`SinceEncoder`), and the staleness ``seed_time - input_time``.
+       (:class:`SinceEncoder`), the staleness ``seed_time - input_time``, and the seed's aggregates, if it has any.
 
     Source: Fey et al., "Relational Deep Learning", arXiv:2312.04615. Differs in the row encoder, the ages, the mean
     with counts, residuals, and in encoding each row once.
@@ -158,6 +161,9 @@ class RelationalModel(Module):
             )
             for _ in config.num_neighbors
         )
+        self.features = (
+            SeedFeatures(config.num_features, config.channels, dropout=config.dropout) if config.num_features else None
+        )
         self.head = NodeHead(config.channels, task_type, num_classes=num_classes)
 
     def forward(
@@ -172,7 +178,8 @@ class RelationalModel(Module):
         """The head's output for each seed.
 
         Args:
-            batch: From the sampler, with ``seed_known`` bool ``[B]``: whether the seed's own row may be seen.
+            batch: From the sampler, with ``seed_known`` bool ``[B]``: whether the seed's own row may be seen; and with
+                ``features``, float ``[B, num_features]``, if the model takes any.
             rows: Per table the distinct rows of the batch, in the order of ``batch[table].rows``.
             times: Per table with a time column the time of each distinct row, int64 microseconds.
             dated: Per table that has rows without a time, whether each distinct row has one, bool.
@@ -207,8 +214,16 @@ class RelationalModel(Module):
             h = conv(x if layer == 0 else h, seen.age, inner, csr, ages=ages)
         # Of a seed whose row is newer than what it may see, nothing is known but that.
         known = batch.seed_known.unsqueeze(-1)
-        out: Tensor = self.head(torch.where(known, h[batch.seed_type][:size], self.unseen + stale))
+        vector = torch.where(known, h[batch.seed_type][:size], self.unseen + stale)
+        if self.features is not None:
+            vector = vector + self.features(batch.features)
+        out: Tensor = self.head(vector)
         return out
+
+    def fit_features(self, x: Tensor) -> None:
+        """Takes the scale of the aggregates from those of the train rows ``[N, F]``, if the model takes any."""
+        if self.features is not None:
+            self.features.fit(x)
 
     def look(
         self, batch: HeteroData, times: dict[NodeType, Tensor], dated: dict[NodeType, Tensor] | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch_frame
@@ -12,7 +11,6 @@ from torch_frame import TensorFrame
 from torch_geometric.data import HeteroData
 
 from graphlearn.graph.rows import CONSTANT
-from graphlearn.graph.values import row_values
 from graphlearn.models import Ensemble, RelationalModel
 from graphlearn.models.occlusion import (
     Candidates,
@@ -24,9 +22,7 @@ from graphlearn.models.occlusion import (
     without_each,
     without_groups,
 )
-from graphlearn.predict.explanation import Cell, RowEffect
-from graphlearn.schema import Database
-from graphlearn.tasks.times import time_text
+from graphlearn.predict.shown_rows import Pick
 from graphlearn.training.scoring import forward
 from graphlearn.typing import NodeType
 
@@ -49,12 +45,16 @@ class Scorer:
         graph: The graph.
         batch: The seed's batch.
         output: Which of several outputs, or None.
+        weight: Share of the model in the prediction.
+        rest: What the others add to it.
     """
 
     model: RelationalModel | Ensemble
     graph: HeteroData
     batch: HeteroData
-    output: int | None
+    output: int | None = None
+    weight: float = 1.0
+    rest: float = 0.0
 
     def __call__(
         self,
@@ -62,10 +62,11 @@ class Scorer:
         *,
         other: dict[NodeType, tuple[Tensor, Tensor]] | None = None,
         rows: dict[NodeType, TensorFrame] | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """The prediction of each copy, float64 ``[D]``; see :func:`~graphlearn.models.occlusion.copies`.
 
-        ``rows``: the rows themselves, where they are not as in the graph.
+        ``rows``: the rows themselves, where they are not as in the graph; ``features``: those of each copy, ``[D, F]``.
         """
         size = next(iter(keep.values())).size(0)
         step = max(1, _NODES // sum(mask.size(1) for mask in keep.values()))
@@ -74,10 +75,12 @@ class Scorer:
             for start in range(0, size, step):
                 part = {name: mask[start : start + step] for name, mask in keep.items()}
                 placed = {name: (ids, rest[start : start + step]) for name, (ids, rest) in (other or {}).items()}
-                out = forward(self.model, self.graph, copies(self.batch, part, other=placed), rows=rows)
-                value = self.model.head.unbounded(out)
+                made = copies(self.batch, part, other=placed)
+                if features is not None:
+                    made.features = features[start : start + step]
+                value = self.model.head.unbounded(forward(self.model, self.graph, made, rows=rows))
                 parts.append(value if self.output is None else value[:, self.output])
-        return torch.cat(parts)
+        return self.rest + self.weight * torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -147,74 +150,47 @@ def _one_by_one(score: Scorer, rows: Candidates, effect: Tensor, sign: int, top:
     return Found(rows[index], step, [alone[i] for i in taken], now)
 
 
-def describe(db: Database, score: Scorer, found: Found, hidden: frozenset[tuple[str, str]]) -> list[RowEffect]:
-    """The rows with their keys, and their columns with what each cell adds.
+def describe(score: Scorer, found: Found) -> list[Pick]:
+    """The rows with what each of their cells adds.
 
-    A cell's attribution is the score less the mean of the scores
-    with the cells of :data:`EXCHANGED` other rows of the table, evenly spread over those that the seed may see.
+    That is the score less the mean of the scores with the cells of :data:`EXCHANGED` other rows of the table in its
+    place, evenly spread over those that the seed may see.
     """
-    made: dict[int, RowEffect] = {}
+    made: dict[int, Pick] = {}
     rows = found.rows
     for number, name in enumerate(rows.names):
         where = (rows.table == number).nonzero().flatten()
-        if not where.numel():
-            continue
-        row = rows.row[where]
-        values = row_values(db, score.graph, name, score.batch[name].rows[row], hidden=hidden)
-        cells = _cells(score, name, row)
-        for place, node, own, attribution in zip(
-            where.tolist(), score.batch[name].rows[row].tolist(), values, cells, strict=True
-        ):
-            made[place] = _row(db, score, name, node, own, attribution, found.step[place], found.alone[place])
-    return [made[place] for place in range(len(rows))]
+        if where.numel():
+            row = rows.row[where]
+            nodes = score.batch[name].rows[row].tolist()
+            for i, node, cells in zip(where.tolist(), nodes, _cells(score, name, row), strict=True):
+                made[i] = Pick(name, node, found.step[i], found.alone[i], cells)
+    return [made[i] for i in range(len(rows))]
 
 
-def describe_own(db: Database, score: Scorer, hidden: frozenset[tuple[str, str]]) -> RowEffect:
+def describe_own(score: Scorer) -> Pick:
     """The seed's own row; its attribution is what its columns add together."""
     name = score.batch.seed_type
     row = score.batch[name].inverse[:1]
-    node = int(score.batch[name].rows[row])
-    (values,) = row_values(db, score.graph, name, score.batch[name].rows[row], hidden=hidden)
     (cells,) = _cells(score, name, row)
     other = score.graph[name].tf[_others(score, name)]
+    together = float(score(keep_all(score.batch))[0] - _exchanged(score, name, row, other).mean())
+    return Pick(name, int(score.batch[name].n_id[0]), together, together, cells)
+
+
+def feature_effects(score: Scorer) -> Tensor:
+    """By how much each aggregate of the seed raises the score over its median in training: float64 ``[F]``."""
+    model = score.model.members[0] if isinstance(score.model, Ensemble) else score.model
+    assert isinstance(model, RelationalModel)
+    if model.features is None:
+        return torch.zeros(0, dtype=torch.float64)
+    own = score.batch.features
+    count = own.size(1)
+    usual = torch.eye(count, dtype=torch.bool, device=own.device)
+    changed = torch.where(usual, model.features.center, own)
     keep = keep_all(score.batch)
-    together = float(score(keep)[0] - _exchanged(score, name, row, other).mean())
-    return _row(db, score, name, node, values, cells, together, together)
-
-
-def _row(
-    db: Database,
-    score: Scorer,
-    name: str,
-    node: int,
-    values: dict[str, Any],
-    cells: dict[str, float],
-    step: float,
-    alone: float,
-) -> RowEffect:
-    table, store = db.schema[name], score.graph[name]
-    dated = "time" in store and node >= store.num_undated
-    # That most rows name the entity itself need not be said of each.
-    entity = score.graph[score.batch.seed_type].pkey[int(score.batch[score.batch.seed_type].n_id[0])].as_py()
-    said = {
-        column
-        for key in table.fkeys
-        if key.table == score.batch.seed_type and len(key.columns) == 1
-        for column in key.columns
-        if values.get(column) == entity
-    }
-    named = [*table.pkey, *(column for key in table.fkeys for column in key.columns if column not in said)]
-    keys = dict.fromkeys(named)
-    ranked = sorted(cells, key=lambda column: -abs(cells[column]))
-    return RowEffect(
-        name,
-        store.pkey[node].as_py() if table.pkey else None,
-        time_text(int(store.time[node])) if dated else None,
-        step,
-        alone,
-        {column: values[column] for column in keys if column in values},
-        tuple(Cell(column, values.get(column), cells[column]) for column in ranked),
-    )
+    spread = {name: mask.expand(count, -1) for name, mask in keep.items()}
+    return (score(keep)[0] - score(spread, features=changed)).cpu()
 
 
 def _others(score: Scorer, name: NodeType) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,7 +37,8 @@ class RowEffect:
         time: Since when it is known (ISO text), or None: always.
         attribution: By how much taking it away lowers the prediction, after the rows that stand before it in the same
             direction were taken away; these numbers add up to the effect of all of them.
-        alone: The same if it alone is taken away.
+        alone: The same if it alone is taken away. None where trees alone predict: they read no rows, and
+            ``attribution`` is the row's part of the features made from it.
         keys: Its primary and foreign keys by column.
         cells: Its columns, those that matter most first.
     """
@@ -45,7 +47,7 @@ class RowEffect:
     pkey: Any
     time: str | None
     attribution: float
-    alone: float
+    alone: float | None
     keys: dict[str, Any]
     cells: tuple[Cell, ...]
 
@@ -66,7 +68,7 @@ class RowEffect:
 
 @dataclass(frozen=True)
 class FeatureEffect:
-    """One column of the table that the trees read.
+    """One column of the table of features.
 
     Attributes:
         name: Such as ``results.positionOrder mean 365d``.
@@ -103,7 +105,7 @@ class Explanation:
         without: The prediction without the rows that push it up, and without those that push it down.
         own: The entity's own row: its columns, exchanged one by one; ``attribution`` is that of all together. None
             where the prediction may not know it, or is made by trees alone.
-        features: What the trees read, most important first.
+        features: What the trees, or a network with features, read of the entity; most important first.
         seen: How many distinct rows the model that reads rows saw, by table; without the entity's own.
         notes: Sentences about what the numbers mean here.
     """
@@ -129,7 +131,8 @@ class Explanation:
             made["text"] = row.text
         if self.own is not None:
             values["own"]["text"] = self.own.text
-        return values
+        plain: dict[str, Any] = json.loads(json.dumps(values))  # with lists for tuples
+        return plain
 
     def __str__(self) -> str:
         lines = [
@@ -147,7 +150,7 @@ class Explanation:
             lines += [f"  {signed(c.attribution)}  {c.column} {short(c.value)}" for c in cells] or ["  nothing"]
         if self.features:
             from_base = "" if self.base is None else f", counted from {number(self.base)}"
-            lines += ["", f"What the trees read{from_base}:"]
+            lines += ["", f"Features that were read{from_base}:"]
             lines += [f"  {signed(f.attribution)}  {f.name} = {short(f.value)}" for f in self.features]
         return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
 
@@ -157,12 +160,13 @@ class Explanation:
 
     def _side(self, up: bool) -> list[str]:
         rows = [row for row in self.rows if (row.attribution > 0) == up]
-        if not rows or self.without is None:
+        if not rows:
             return []
-        without = number(self.without[0 if up else 1])
-        what = f"{'this row pushes' if len(rows) == 1 else f'these {len(rows)} rows push'} the {self.what}"
-        head = f"{what[0].upper()}{what[1:]} {'up' if up else 'down'}; without {'it' if len(rows) == 1 else 'them'}:"
-        return ["", f"{head} {without}", *(f"  {signed(row.attribution)}  {row.text}" for row in rows)]
+        who, them = ("This row pushes", "it") if len(rows) == 1 else (f"These {len(rows)} rows push", "them")
+        head = f"{who} the {self.what} {'up' if up else 'down'}"
+        if self.without is not None:
+            head += f"; without {them}: {number(self.without[0 if up else 1])}"
+        return ["", head, *(f"  {signed(row.attribution)}  {row.text}" for row in rows)]
 
 
 def short(value: object) -> str:

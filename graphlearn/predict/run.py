@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import torch
-from torch import Tensor
 from torch_geometric.data import HeteroData
-from torch_geometric.data.storage import NodeStorage
 
-from graphlearn.errors import GraphLearnError, RunError, TaskError, UsageError, first_three, unknown_name
+from graphlearn.errors import GraphLearnError, RunError, TaskError, UsageError, unknown_name
+from graphlearn.features import Aggregates
 from graphlearn.graph import Statistics, build_graph
 from graphlearn.graph.text import TextEncoder
 from graphlearn.models import Ensemble, ModelConfig, RelationalModel
+from graphlearn.models.gbdt import Trees, mean_prediction
 from graphlearn.models.rdl import EncoderFactory
+from graphlearn.predict.entities import Asked, asked_of_database, asked_of_graph, time_asked
 from graphlearn.predict.evaluate import Scored, compare
 from graphlearn.predict.write import check_place, write_predictions
 from graphlearn.schema import Database, Schema, connect
@@ -28,11 +26,11 @@ from graphlearn.schema.manifest import manifest_dict, schema_from_dict
 from graphlearn.tasks import Task
 from graphlearn.tasks.labels import SPLITS
 from graphlearn.tasks.task import REGIMES
-from graphlearn.tasks.times import TimeLike, time_us
-from graphlearn.training.checkpoint import load_run, run_id
+from graphlearn.tasks.times import TimeLike
+from graphlearn.training.checkpoint import KINDS, kind_of, load_run, run_id
 from graphlearn.training.device import check_device
 from graphlearn.training.scoring import predict_seeds
-from graphlearn.training.seeds import Seeds, make_seeds, split_seeds
+from graphlearn.training.seeds import split_seeds, with_features
 
 
 class Run:
@@ -48,12 +46,16 @@ class Run:
 
     Attributes:
         folder: Where it was read from.
-        meta: What ``run.json`` holds.
+        meta: What ``run.json`` holds; ``meta["choice"]`` says which kinds of model were tried and how they scored.
+        kind: ``constant``, ``gbdt``, ``gnn``, or ``fused``: a network and trees together.
         schema: Of the database that it was trained on; every database it predicts for is read with it.
         statistics: Of the rows that training saw.
         task: The task; without labels until a database has been read.
         regime: ``frozen`` or ``rolling``, as trained.
-        model: The model, with the weights of the best epoch.
+        model: The network, with the weights of the best epoch; None of a kind that has none.
+        aggregates: The features of trees and of fused networks, or None.
+        trees: The trees, whose mean is their prediction, or None.
+        weights: What share networks (``gnn``) and trees (``gbdt``) have in a prediction; they add up to 1.
         device: Where it computes.
         id: 12 hexadecimal digits of weights, settings and task: two runs that predict the same have the same.
 
@@ -85,18 +87,31 @@ class Run:
             self.regime: str = self.meta["regime"]
             if self.regime not in REGIMES:
                 raise unknown_name("regime", str(self.regime), REGIMES)
-            self.model = make_model(self.schema, self.statistics, self.task, self.model_config, encoder)
-            self.model.load_state_dict(weights)
+            self.kind = kind_of(self.meta)
+            if self.kind not in KINDS:
+                raise unknown_name("kind of run", self.kind, KINDS)
+            self.model: RelationalModel | Ensemble | None = None
+            if weights is not None:
+                self.model = make_model(self.schema, self.statistics, self.task, self.model_config, encoder)
+                self.model.load_state_dict(weights)
+            plan = self.meta.get("aggregates")
+            self.aggregates = None if plan is None else Aggregates.from_dict(None, self.task, plan)
+            members = range(int(self.meta.get("trees") or 0))
+            kind = str(self.task.task_type.value)
+            self.trees = [Trees.load(self.folder, member, kind) for member in members] or None
+            self.weights: dict[str, float] = dict(self.meta.get("weights") or {"gnn": 1.0})
         except RunError:
             raise
         except (GraphLearnError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise RunError(f"{self.folder} is not a whole run: {reason} Train again, or restore it.") from error
         self.id = run_id(self.folder, self.meta)
-        self.model.to(device).eval()
+        self._plan: tuple[Database, Aggregates] | None = None
+        if self.model is not None:
+            self.model.to(device).eval()
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}, task={self.task.name!r}, regime={self.regime!r})"
+        return f"Run({str(self.folder)!r}, task={self.task.name!r}, kind={self.kind!r}, regime={self.regime!r})"
 
     @property
     def model_config(self) -> ModelConfig:
@@ -126,7 +141,7 @@ class Run:
     ) -> pd.DataFrame:
         """Predictions for the rows of a label table, in its order: pkey, seed_time, prediction."""
         scored = self._score(split, db, regime)
-        return self._table(scored.pkey, scored.seeds.seed_time, torch.from_numpy(scored.prediction))
+        return self._table(Asked.of(scored.pkey, scored.seeds), scored.prediction)
 
     def predict(
         self,
@@ -166,23 +181,16 @@ class Run:
         if db is None and self._db is None:
             with closing(self._database(None)) as own:
                 return self.predict(own, at=at, entities=entities, progress=progress, to=to, if_exists=if_exists)
-        given = given_time(self.task, at)
+        time = time_asked(self.task, at)
         db = self._database(db)
         if to is not None:
             check_place(to, if_exists, db)
-        graph = self.graph(db)
-        store = graph[self.task.entity_table]
-        time = time_to_predict(self.task, graph, given)
-        cohort = self.task.cohort(time, db) if entities is None else None
-        if cohort is not None:
-            keys = as_keys(cohort["pkey"].to_pylist(), store.pkey.type, self.task)
-        elif entities is not None:
-            keys = as_keys(list(entities), store.pkey.type, self.task)
+        graph = None if self.model is None else self.graph(db)
+        if graph is None:
+            asked = asked_of_database(self.task, db, time, entities)
         else:
-            keys = store.pkey.filter(_existing(store, time))
-        seeds = seeds_at(graph, self.task, keys, time)
-        predicted = predict_seeds(self.model, graph.to(self.device), seeds, progress=progress)
-        table = self._table(keys, seeds.seed_time, predicted)
+            asked = asked_of_graph(self.task, db, graph, time, entities)
+        table = self._table(asked, self._answer(db, asked, graph, progress))
         table = table.sort_values(["seed_time", "pkey"], kind="stable", ignore_index=True)
         if to is not None:
             write_predictions(table, self, to, if_exists=if_exists, db=db)
@@ -238,10 +246,10 @@ class Run:
         labels = task.label_table(split)
         graph = self.graph(db)
         seeds = split_seeds(graph, task, split, regime, labels=labels)
-        predicted = predict_seeds(self.model, graph.to(self.device), seeds).numpy()
+        pkey = labels["pkey"].combine_chunks()
+        predicted = self._answer(db, Asked.of(pkey, seeds), graph)
         self.task = task
         trained_on = split == "train" or (split == "val" and bool(self.meta["refit"]))
-        pkey = labels["pkey"].combine_chunks()
         return Scored(task, split, regime, graph.to("cpu"), seeds, pkey, predicted, trained_on)
 
     def _task_values(self) -> dict[str, Any]:
@@ -249,10 +257,39 @@ class Run:
         own = self.folder / "task"
         return {**values, "folder": str(own)} if own.is_dir() else values
 
-    def _table(self, keys: pa.Array, seed_time: Tensor, predicted: Tensor) -> pd.DataFrame:
-        values = predicted.numpy()
-        times = seed_time.cpu().numpy().astype("datetime64[us]")
-        columns: dict[str, Any] = {"pkey": keys.to_pandas(), "seed_time": times}
+    def _answer(
+        self,
+        db: Database,
+        asked: Asked,
+        graph: HeteroData | None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """What the parts of this run say, weighed: float64 ``[N]`` or ``[N, C]``."""
+        if self.kind == "constant":
+            return np.repeat(np.asarray(self.meta["constant"], dtype=np.float64)[None], len(asked), axis=0)
+        values = np.zeros((len(asked), 0), dtype=np.float32)
+        if self.aggregates is not None:
+            values = self.features(db).compute(db, asked.pkey, asked.seed_time, asked.input_time).values
+        parts = []
+        if self.trees is not None:
+            parts.append(self.weights["gbdt"] * mean_prediction(self.trees, values))
+        if self.model is not None:
+            assert graph is not None
+            assert asked.seeds is not None
+            seeds = with_features(asked.seeds, values, self.aggregates)
+            said = predict_seeds(self.model, graph.to(self.device), seeds, progress=progress).numpy()
+            parts.append(self.weights["gnn"] * said)
+        return np.asarray(np.sum(parts, axis=0))
+
+    def features(self, db: Database) -> Aggregates:
+        """The plan of features with the labels of ``db``, of which past ones are features, too."""
+        if self._plan is None or self._plan[0] is not db:
+            self._plan = db, Aggregates.from_dict(db, self.labelled_task(db), self.meta["aggregates"])
+        return self._plan[1]
+
+    def _table(self, asked: Asked, values: np.ndarray) -> pd.DataFrame:
+        times = asked.seed_time.astype("datetime64[us]")
+        columns: dict[str, Any] = {"pkey": asked.pkey.to_pandas(), "seed_time": times}
         if values.ndim == 1:
             columns["prediction"] = values
         elif self.task.task_type == "multistep_regression":
@@ -303,78 +340,3 @@ def make_model(
         )
 
     return member() if config.members == 1 else Ensemble([member() for _ in range(config.members)])
-
-
-def newest_time(graph: HeteroData) -> int:
-    """The newest time of any row, microseconds UTC.
-
-    Raises:
-        UsageError: If no row has a time.
-    """
-    found = [
-        int(store.time[-1]) for store in graph.node_stores if "time" in store and store.num_nodes > store.num_undated
-    ]
-    if not found:
-        raise UsageError("no row of this database has a time, so there is no newest one: say for when with 'at'.")
-    return max(found)
-
-
-def given_time(task: Task, at: TimeLike | None) -> int | None:
-    """``at`` in microseconds UTC.
-
-    Raises:
-        UsageError: If it is no time, or the task completes rows at their own times.
-    """
-    if task.completes and at is not None:
-        raise UsageError(f"task '{task.name}' completes a column at each row's own time: leave 'at' out.")
-    return None if at is None else time_us(at, "at")
-
-
-def time_to_predict(task: Task, graph: HeteroData, time: int | None) -> int | None:
-    """The time to predict for where none was given, or None: each row is completed at its own."""
-    if time is not None or (task.completes and "time" in graph[task.entity_table]):
-        return time
-    dated = any("time" in other for other in graph.node_stores)
-    return task.as_of or (newest_time(graph) if dated or not task.completes else task.val_time)
-
-
-def seeds_at(graph: HeteroData, task: Task, keys: pa.Array, time: int | None) -> Seeds:
-    """Seeds for primary keys at ``time``, or each at the time of its own row."""
-    if time is not None:
-        return make_seeds(graph, task, keys, torch.full((len(keys),), time), None)
-    undated = make_seeds(graph, task, keys, torch.zeros(len(keys), dtype=torch.int64), None)
-    return _at_own_time(undated, graph[task.entity_table])
-
-
-def _existing(store: NodeStorage, time: int | None) -> pa.Array:
-    """Which rows exist at ``time``, bool; without one, which have a time of their own."""
-    row = torch.arange(store.num_nodes)
-    if time is None:
-        mask = row >= store.num_undated
-    elif "time" in store:
-        mask = row < store.num_undated + torch.searchsorted(store.time[store.num_undated :], time, right=True)
-    else:
-        mask = torch.ones_like(row, dtype=torch.bool)
-    return pa.array(mask.numpy())
-
-
-def _at_own_time(seeds: Seeds, store: NodeStorage) -> Seeds:
-    """Rows to complete, each as of its own time, each with its other columns known."""
-    undated = seeds.index < store.num_undated
-    if bool(undated.any()):
-        keys = first_three([store.pkey[int(i)] for i in seeds.index[undated][:3]])
-        raise UsageError(f"{int(undated.sum()):,} rows to complete have no time (first: {keys}). Leave them out.")
-    time = store.time[seeds.index]
-    return replace(seeds, seed_time=time, input_time=time)
-
-
-def as_keys(entities: list[object], dtype: pa.DataType, task: Task) -> pa.Array:
-    """Distinct primary keys in the type that the database has, also when they were given as text."""
-    try:
-        if entities and all(isinstance(key, str) for key in entities):
-            keys = pa.array(entities, type=pa.string()).cast(dtype)
-        else:
-            keys = pa.array(entities, type=dtype)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
-        raise UsageError(f"keys of '{task.entity_table}' are of type {dtype}, got {entities[0]!r}: {error}.") from error
-    return keys.unique()

@@ -2,59 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch_geometric.data import HeteroData
-
-from graphlearn.database.sql import quote, time_us
-from graphlearn.errors import StorageError, TaskError, UsageError, unknown_name
-from graphlearn.graph import Statistics, build_graph, fit_statistics
+from graphlearn.errors import StorageError, UsageError, unknown_name
+from graphlearn.features.aggregates import MAX_FEATURES
+from graphlearn.graph import fit_statistics
 from graphlearn.graph.text import TextEncoder
-from graphlearn.models import Ensemble, ModelConfig, RelationalModel
+from graphlearn.models import ModelConfig
 from graphlearn.models.rdl import EncoderFactory
-from graphlearn.native import kernels
-from graphlearn.predict.run import Run, make_model
+from graphlearn.predict.auto import train_chosen
+from graphlearn.predict.ground import (
+    Ground,
+    Prepared,
+    Trained,
+    default_sizes,
+    digest,
+    label_tables,
+    place,
+    reach,
+    versions,
+)
+from graphlearn.predict.run import Run
 from graphlearn.schema import Database
 from graphlearn.schema.manifest import manifest_dict
 from graphlearn.tasks import Task
-from graphlearn.tasks.labels import EmptySplitError
 from graphlearn.tasks.task import REGIMES
-from graphlearn.training.checkpoint import load_state, partial_path, save_run, save_state
+from graphlearn.tasks.times import duration_us
+from graphlearn.training.checkpoint import partial_path, save_run
 from graphlearn.training.device import check_device
-from graphlearn.training.loop import TrainConfig, TrainState, fit, make_optimizer, plan
-from graphlearn.training.progress import ProgressBar
-from graphlearn.training.seed import seed_dropout
-from graphlearn.training.seeds import Seeds, labels_of, split_seeds
+from graphlearn.training.loop import TrainConfig
 
-MODELS = ("gnn",)
+MODELS = ("auto", "constant", "gbdt", "gnn", "fused")
 
-#: Seeds that may be gone through, over all members, to have more than one; and the most members.
-_SEEDS_TO_SPEND, _MOST_MEMBERS = 256_000, 4
 #: Labels from which on steps of twice as many seeds are still enough steps; they take a third less time.
 _MANY_LABELS = 25_600
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a training starts from; the command line tells of it before the first epoch."""
-
-    graph: HeteroData
-    statistics: Statistics
-    model: RelationalModel | Ensemble
-    train: Seeds
-    val: Seeds
-    longest_age: int
-    state: TrainState | None = None
 
 
 def train(
@@ -62,13 +47,15 @@ def train(
     task: Task,
     *,
     out: str | Path,
-    model: str = "gnn",
+    model: str = "auto",
     regime: str = "frozen",
     seed: int = 0,
     device: str = "cpu",
     model_config: ModelConfig | None = None,
     train_config: TrainConfig | None = None,
     members: int | None = None,
+    max_age: str | int | None = None,
+    max_features: int = MAX_FEATURES,
     max_minutes: float | None = None,
     refit: bool = True,
     resume: bool = False,
@@ -85,17 +72,22 @@ def train(
     after that start, and train rows see rows up to a random time before their own, as far back as test rows will have
     to look; in ``rolling`` every row sees all up to its own time.
 
-    Validation chooses the number of epochs; then, with ``refit``, the model is trained again for that many epochs on
-    train and validation labels together, the newest ones included. Metrics of validation are those of the first model.
+    Trees and the decision of ``"auto"`` are made on rolling-origin folds: cuts before the start of test, each judged on
+    what came after it. Of a network, validation chooses the number of epochs; then, with ``refit``, it is trained again
+    for that many epochs on train and validation labels together, the newest ones included. Metrics of validation are
+    those of the first model.
 
-    After each epoch the training is kept in ``<out>.partial.safetensors``; ``resume=True`` goes on from there and
-    ends as if there had been no interruption. ``out`` itself is whole or absent.
+    After each epoch the training of a network is kept in ``<out>.partial.safetensors``; ``resume=True`` goes on from
+    there and ends as if there had been no interruption (trees, which take seconds, are made again). ``out`` itself is
+    whole or absent.
 
     Args:
         db: The database.
         task: What to predict.
         out: The run folder to write.
-        model: ``"gnn"``.
+        model: ``"gbdt"``: trees on aggregates made from the schema. ``"gnn"``: a network on the rows. ``"fused"``: a
+            network that reads both, and trees, together. ``"constant"``: one value for all. ``"auto"`` decides among
+            them by what they say of labels at earlier cuts; ``run.meta["choice"]`` says how.
         regime: ``"frozen"`` or ``"rolling"``.
         seed: Of the initial weights and everything drawn; the same seed gives the same numbers on one machine.
         device: ``"cpu"`` or ``"cuda"``.
@@ -103,6 +95,10 @@ def train(
         train_config: Settings of the optimisation. By default many labels get larger batches.
         members: How many models predict together. By default few labels, of which a training costs little and depends
             much on the seed, get up to 4; or as ``model_config`` says.
+        max_age: Train rows see the database as it was up to so long before their own time, such as ``"90 days"``; 0 for
+            no age. By default in ``frozen`` as far as test rows have to look, where earlier cuts show that it helps
+            trees; in ``rolling`` none.
+        max_features: Most aggregates; with 0 there are no trees, and networks read rows alone.
         max_minutes: Time after which no new epoch begins; with ``refit`` half of it for each training.
         refit: Train again with the validation labels once the number of epochs is chosen.
         resume: Go on with an interrupted training of the same arguments.
@@ -126,6 +122,8 @@ def train(
             f"task '{task.name}' ranks rows (RANK TOP): its labels can be made, but there is no model for rankings "
             "yet. Ask about one of the rows with a condition, or use CLASSIFY."
         )
+    if max_features < 0:
+        raise UsageError(f"'max_features' must be >= 0, got {max_features}.")
     settings = train_config or TrainConfig()
     if members is not None and members < 1:
         raise UsageError(f"'members' must be > 0, got {members}.")
@@ -134,34 +132,22 @@ def train(
     if refit and settings.max_minutes is not None:
         settings = replace(settings, max_minutes=settings.max_minutes / 2)
     partial = partial_path(out)
+    oldest = None if max_age is None else as_age(max_age)
     try:
+        tables = label_tables(task)
         statistics = fit_statistics(db, fit_until=task.val_time, hidden=task.remove_columns, text_encoder=text_encoder)
-        graph = build_graph(
-            db, statistics=statistics, hidden=task.remove_columns, text_encoder=text_encoder, edge_index=False
-        )
-        seeds = {split: split_seeds(graph, task, split, regime) for split in ("train", "val")}
-        _check_labels(task)
-        if train_config is None and len(seeds["train"]) > _MANY_LABELS:
+        if train_config is None and tables["train"].num_rows > _MANY_LABELS:
             settings = replace(settings, batch_size=2 * settings.batch_size)
-        sizes = model_config or default_sizes(db, task, len(seeds["train"]), settings)
+        sizes = model_config or default_sizes(db, task, tables["train"].num_rows, settings)
         if members is not None:
             sizes = replace(sizes, members=members)
-        both = seeds["train"].joined(seeds["val"])
-
-        def fresh(labelled: Seeds) -> RelationalModel | Ensemble:
-            seed_dropout(seed, -1)
-            made = make_model(db.schema, statistics, task, sizes, encoder)
-            if "regression" in task.task_type:
-                made.head.fit_range(labels_of(labelled))
-            return made.to(device)
-
-        network, graph = fresh(seeds["train"]), graph.to(device)
-        optimizer = make_optimizer(network, settings)
         facts = {
             "model": model,
             "regime": regime,
             "seed": seed,
             "refit": refit,
+            "max_age": oldest,
+            "max_features": max_features,
             "model_config": sizes.to_dict(),
             "train_config": settings.to_dict(),
             "schema": manifest_dict(db.schema),
@@ -169,58 +155,49 @@ def train(
             "fingerprint": db.fingerprint(),
             "encoder": _name(encoder),
             "text_encoder": _name(text_encoder),
-            "versions": _versions(),
+            "versions": versions(),
         }
-        agreed = _digest(facts, seeds, device)
-        if resume:
-            state = load_state(partial, network, optimizer, agreed)
-        else:
-            state = TrainState()
-            partial.unlink(missing_ok=True)
-        ages = _longest_age(task, seeds["val"]) if regime == "frozen" else 0
-        if on_start is not None:
-            on_start(
-                Prepared(graph, statistics, network, seeds["train"], seeds["val"], ages, state if resume else None)
-            )
-
-        def trained(labelled: Seeds, val: Seeds | None, name: str) -> TrainState:
-            steps, epochs = plan(len(labelled), settings)
-            epochs = state.refit or epochs
-            with ProgressBar(steps * epochs, shown=progress) as bar:
-
-                def after_epoch(now: TrainState, optim: torch.optim.AdamW) -> None:
-                    save_state(partial, network.state_dict(), optim, now, agreed)
-                    if on_epoch is not None:
-                        with bar.paused():
-                            on_epoch(now.history[-1])
-
-                return fit(
-                    network,
-                    graph,
-                    labelled,
-                    val,
-                    settings,
-                    seed=seed,
-                    longest_age=ages,
-                    age_step=task.timedelta,
-                    state=state,
-                    optimizer=optimizer,
-                    after_epoch=after_epoch,
-                    after_step=lambda epoch, step, _: bar.show(epoch * steps + step, f"{name} {epoch + 1}/{epochs}"),
-                )
-
-        if not state.refit:
-            state = trained(seeds["train"], seeds["val"], "epoch")
-            if refit:
-                network = fresh(both)
-                optimizer = make_optimizer(network, settings)
-                state = replace(state, epoch=0, refit=state.best_epoch, best={})
-        if state.refit:
-            state = trained(both, None, "refit")
-        metrics = {"best_epoch": state.best_epoch, "val": state.best_score, "seconds": round(state.seconds, 3)}
-        meta = {"source": _place(db.source), **facts, "statistics": statistics.to_dict(), "metrics": metrics}
+        automatic = reach(task, tables["val"], regime) if regime == "frozen" else 0
+        ground = Ground(
+            db,
+            task,
+            regime,
+            seed,
+            device,
+            settings,
+            sizes,
+            statistics,
+            tables,
+            longest_age=automatic if oldest is None else oldest,
+            max_age=oldest,
+            max_features=max_features,
+            refit=refit,
+            resume=resume,
+            partial=partial,
+            facts=facts,
+            encoder=encoder,
+            text_encoder=text_encoder,
+            progress=progress,
+            on_start=on_start,
+            on_epoch=on_epoch,
+        )
+        trained = train_gnn(ground) if model == "gnn" else train_chosen(ground, model, sized=members is not None)
+        state = trained.state
+        metrics = {"best_epoch": state.best_epoch, "val": trained.score, "seconds": round(state.seconds, 3)}
+        meta = {"source": place(db.source), **facts, **trained.to_dict(), "statistics": statistics.to_dict()}
+        # What the network turned out to be: an automatic choice may give it features and fewer members.
+        network = trained.network
+        meta |= {"metrics": metrics, "model_config": (sizes if network is None else network.config).to_dict()}
         meta["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        save_run(out, network.state_dict(), meta, state.history, force=force, add=_own_labels(task))
+
+        def add(folder: Path) -> None:
+            for member, trees in enumerate(trained.trees):
+                trees.save(folder, member)
+            if task.labels_given:  # labels that only this process has
+                task.save(folder / "task")
+
+        weights = None if network is None else network.state_dict()
+        save_run(out, weights, meta, state.history, force=force, add=add)
     except KeyboardInterrupt as interrupt:
         if partial.exists():
             kept = f"{partial} keeps the training up to its last whole epoch; go on with --resume."
@@ -238,7 +215,7 @@ def train(
 def check_arguments(
     out: Path,
     *,
-    model: str = "gnn",
+    model: str = "auto",
     regime: str = "frozen",
     device: str = "cpu",
     resume: bool = False,
@@ -266,77 +243,31 @@ def check_arguments(
         )
 
 
-def default_sizes(db: Database, task: Task, num_train: int, settings: TrainConfig) -> ModelConfig:
-    """The model that a task gets where the user says nothing."""
-    # Completing a column is reading the seed's own row, so that is never hidden.
-    hidden = 0.0 if task.completes else ModelConfig.row_dropout
-    return ModelConfig(period=_period(db, task), row_dropout=hidden, members=num_members(num_train, settings))
+def train_gnn(ground: Ground) -> Trained:
+    """A network alone: one training to choose the number of epochs, and with ``refit`` one on all labels."""
+    graph = ground.graph()
+    seeds = ground.seeds(graph)
+    agreed = digest(ground.facts, seeds, ground.device)
+    started = time.perf_counter()
+    training = ground.network(graph, seeds["train"], sizes=ground.sizes, settings=ground.settings, agreed=agreed)
+    counts = len(seeds["train"]), len(seeds["val"])
+    state = training.state if ground.resume else None
+    ground.start(Prepared(*counts, ground.longest_age, graph, training.model, state=state))
+    training.choose(seeds["val"])
+    if ground.refit:
+        training.refit(seeds["train"].joined(seeds["val"]))
+    timings = {"network": time.perf_counter() - started}
+    return Trained("gnn", training.model, training.state, score=training.state.best_score, timings=timings)
 
 
-def num_members(num_train: int, settings: TrainConfig) -> int:
-    """How many models a training on so many labels affords."""
-    steps, epochs = plan(num_train, settings)
-    return min(max(_SEEDS_TO_SPEND // (steps * epochs * settings.batch_size), 1), _MOST_MEMBERS)
+def as_age(value: str | int) -> int:
+    """``--max-age`` in microseconds: a duration such as ``"90 days"``; 0 for none.
 
-
-def _check_labels(task: Task) -> None:
-    """What would otherwise show only after the training."""
-    if task.task_type == "multilabel_classification" and not task.classes:
-        raise TaskError(f"task '{task.name}' has no class in train: every label is an empty list. Check the target.")
-    if task.labels_given:  # those of test are kept in the run folder
-        with contextlib.suppress(EmptySplitError):
-            task.label_table("test")
-
-
-def _longest_age(task: Task, val: Seeds) -> int:
-    """How far past the cut the rows to predict reach: the evaluation period of the task, or validation's own."""
-    asked = (task.num_eval_timestamps - 1) * task.step
-    return max(asked, int((val.seed_time - val.input_time).max()))
-
-
-def _period(db: Database, task: Task) -> int:
-    """The unit of ages: the label window; to complete a column, which has none, 1/256 of the time before validation."""
-    if not task.completes:
-        return task.timedelta
-    times = [
-        (quote(t.name), time_us(quote(t.time_col), t.column(t.time_col).dtype))
-        for t in db.schema.tables.values()
-        if t.time_col
-    ]
-    first = [db.rows(f"SELECT min({time}) FROM {name}")[0][0] for name, time in times]
-    beginning = min((int(us) for us in first if us is not None), default=task.val_time)
-    return max(1, (task.val_time - beginning) // 256)
-
-
-def _own_labels(task: Task) -> Callable[[Path], None] | None:
-    """Labels that only this process has go into the run folder, so that it can be evaluated later."""
-    return (lambda folder: _save_task(task, folder)) if task.labels_given else None
-
-
-def _save_task(task: Task, folder: Path) -> None:
-    task.save(folder / "task")
+    Raises:
+        UsageError: If it is no duration.
+    """
+    return 0 if value in (0, "0") else duration_us(value, "max_age")
 
 
 def _name(function: object) -> str | None:
     return None if function is None else getattr(function, "__name__", type(function).__name__)
-
-
-def _digest(facts: dict[str, Any], seeds: dict[str, Seeds], device: str) -> str:
-    """Changes when anything that the numbers depend on changes; a time budget does not."""
-    settings = {k: v for k, v in facts["train_config"].items() if k not in ("max_minutes", "num_threads")}
-    machine = {"device": device, "threads": torch.get_num_threads(), "native": kernels is not None}
-    digest = hashlib.sha256(json.dumps({**facts, "train_config": settings, **machine}, sort_keys=True).encode())
-    for part in seeds.values():
-        for tensor in (part.index, part.seed_time, part.input_time, labels_of(part)):
-            digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _place(source: str) -> str:
-    """A path that is found from another working directory, too."""
-    return str(Path(source).resolve()) if Path(source).exists() else source
-
-
-def _versions() -> dict[str, str]:
-    names = ("graphlearn", "torch", "torch-geometric", "pytorch-frame", "duckdb", "pyarrow")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -21,8 +21,20 @@ from torch.optim import AdamW
 from graphlearn.errors import RunError, StorageError
 from graphlearn.training.loop import TrainState
 
-#: Raised when what a run folder holds changes; a folder of another format is refused, not guessed at.
-FORMAT = 1
+#: Raised when what a run folder holds changes; a folder of another format is refused, not guessed at. Format 1 knew
+#: GNNs only, and is still read.
+FORMAT, _READ = 2, (1, 2)
+
+
+KINDS = ("constant", "gbdt", "gnn", "fused")
+"""Kinds of runs: one value for all, trees, a network, or a network and trees together."""
+NETWORKS = ("gnn", "fused")
+"""Those with a network."""
+
+
+def kind_of(meta: Mapping[str, Any]) -> str:
+    """The kind of a run; before there were several it was not said."""
+    return str(meta.get("kind", "gnn"))
 
 
 def partial_path(out: Path) -> Path:
@@ -32,7 +44,7 @@ def partial_path(out: Path) -> Path:
 
 def save_run(
     out: Path,
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor] | None,
     meta: Mapping[str, Any],
     history: list[dict[str, Any]],
     *,
@@ -40,6 +52,8 @@ def save_run(
     add: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes the run folder aside, then renames it to ``out``; ``add`` may put more into the folder.
+
+    ``weights`` are those of the network; None if the run has none.
 
     With ``force`` an earlier ``out`` is moved away first, and deleted only when the new one stands in its place.
 
@@ -51,7 +65,8 @@ def save_run(
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
             made, old = Path(aside) / "new", Path(aside) / "old"
             made.mkdir()
-            save_file(_apart(weights), made / "model.safetensors")
+            if weights is not None:
+                save_file(_apart(weights), made / "model.safetensors")
             (made / "run.json").write_text(to_json({"format": FORMAT, **meta}, indent=1), encoding="utf-8")
             lines = "".join(to_json(record) + "\n" for record in history)
             (made / "metrics.jsonl").write_text(lines, encoding="utf-8")
@@ -68,8 +83,8 @@ def save_run(
         raise StorageError(f"the run {out} could not be written: {_reason(error)}.") from error
 
 
-def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """``run.json`` and the weights of a run folder.
+def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
+    """``run.json`` and the weights of a run folder; None of a kind of run that has no network.
 
     Raises:
         RunError: If it is no run folder, is incomplete, or was written in another format.
@@ -83,12 +98,14 @@ def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         form, versions = meta["format"], dict(meta.get("versions", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{file} is not readable as a run: {_reason(error)}. Train again, or restore it.") from error
-    if form != FORMAT:
+    if form not in _READ:
         raise RunError(
             f"{folder} was written in run format {form} by graphlearn {versions.get('graphlearn', '?')}; "
             f"this version reads format {FORMAT}. Train again, or install that version."
         )
     weights = folder / "model.safetensors"
+    if kind_of(meta) not in NETWORKS:
+        return meta, None
     try:
         return meta, load_file(weights)
     except (OSError, SafetensorError) as error:
@@ -96,14 +113,18 @@ def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def run_id(folder: Path, meta: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits that are the same for runs that predict the same: of weights, settings and task.
+    """12 hexadecimal digits that are the same for runs that predict the same: of weights, trees, settings and task.
 
     Where the folder is, when it was made and from which place the data came does not matter.
     """
-    with (folder / "model.safetensors").open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
+    digest = hashlib.sha256()
+    for path in [folder / "model.safetensors", *sorted(folder.glob("trees-*.txt"))]:
+        if path.is_file():
+            digest.update(path.read_bytes())
     task = {key: value for key, value in meta["task"].items() if key != "folder"}
     facts = {key: meta[key] for key in ("model_config", "schema", "statistics", "regime")}
+    # A run of a GNN alone has none of these, and keeps the id that it had when there were no others.
+    facts |= {key: meta[key] for key in ("aggregates", "constant", "weights") if meta.get(key) is not None}
     digest.update(json.dumps({**facts, "task": task}, sort_keys=True).encode())
     return digest.hexdigest()[:12]
 
@@ -128,6 +149,7 @@ def save_state(path: Path, weights: Mapping[str, Tensor], optimizer: AdamW, stat
         "best_score": state.best_score,
         "seconds": state.seconds,
         "history": state.history,
+        "decided": state.decided,
     }
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

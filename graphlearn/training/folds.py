@@ -29,7 +29,7 @@ class Fold:
     def input_time(self, seed_time: np.ndarray, regime: str) -> np.ndarray:
         """The newest time that each row to evaluate may see: int64 ``[len(evaluate)]`` microseconds."""
         times = seed_time[self.evaluate]
-        return np.minimum(times, self.cut) if regime == "frozen" else times
+        return np.asarray(np.minimum(times, self.cut) if regime == "frozen" else times)
 
 
 def rolling_origin(seed_time: np.ndarray, *, window: int, span: int, newest: int, most: int = 4) -> list[Fold]:

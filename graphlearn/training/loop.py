@@ -74,7 +74,8 @@ class TrainState:
     """All that a training needs to go on: after ``epoch`` epochs, resuming gives what going on would have given.
 
     ``refit`` is 0 while epochs are chosen on validation, then the number of epochs of the second training, whose
-    weights are the result; ``best_epoch`` and ``best_score`` stay those of the choice.
+    weights are the result; ``best_epoch`` and ``best_score`` stay those of the choice. ``decided`` is what was
+    concluded from the first training before the second began, as JSON.
     """
 
     epoch: int = 0
@@ -84,6 +85,7 @@ class TrainState:
     seconds: float = 0.0
     best: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    decided: dict[str, Any] = field(default_factory=dict)
 
 
 def fit(

@@ -34,6 +34,8 @@ def seed_loader(
     extra = {"seed_known": seed_known(graph, seeds)}
     if seeds.label is not None:
         extra["label"] = seeds.label
+    if seeds.features is not None:
+        extra["features"] = seeds.features
     return SeedLoader(
         sampler,
         seeds.node_type,
