@@ -17,7 +17,7 @@ from graphlearn.predict.audit_columns import target_like
 from graphlearn.predict.audit_inputs import future_rows, inputs, source, statistics
 from graphlearn.predict.evaluate import Scored
 from graphlearn.predict.finding import Audit, AuditFinding
-from graphlearn.predict.importance import ROWS, importance
+from graphlearn.predict.importance import importance
 from graphlearn.predict.run import Run
 from graphlearn.schema import Database
 from graphlearn.tasks import Task
@@ -179,8 +179,7 @@ def distance(scored: Scored) -> AuditFinding:
 def carriers(shares: pd.DataFrame) -> AuditFinding:
     """Which tables and columns move the predictions, from what :func:`importance` gives."""
     tables = shares.groupby("table")["share"].sum().sort_values(ascending=False)
-    name = (shares["table"] + "." + shares["column"]).where(shares["column"] != ROWS, shares["table"] + " " + ROWS)
-    columns = shares.groupby(name)["share"].sum().sort_values(ascending=False, kind="stable")
+    columns = shares.groupby(column_names(shares))["share"].sum().sort_values(ascending=False, kind="stable")
     named = {str(key): float(share) for key, share in columns.items() if share > 0}
     numbers: dict[str, Any] = {"tables": dict(tables.items()), "columns": dict(list(named.items())[:20])}
     shown = ", ".join(f"{name} {share:.0%}" for name, share in list(tables.items())[:3])
@@ -192,6 +191,12 @@ def carriers(shares: pd.DataFrame) -> AuditFinding:
         advice = "Nearly everything hangs on one column: make sure that it is known at the time of predicting."
         return AuditFinding("carriers", "warn", what, numbers, advice)
     return AuditFinding("carriers", "ok", what, numbers)
+
+
+def column_names(shares: pd.DataFrame) -> pd.Series[str]:
+    """``table.column`` of each line of what :func:`importance` gives; what is no column, such as (rows), after a space."""
+    names: pd.Series[str] = shares["table"] + "." + shares["column"]
+    return names.where(~shares["column"].str.startswith("("), shares["table"] + " " + shares["column"])
 
 
 def _groups(time: np.ndarray) -> list[np.ndarray]:

@@ -102,14 +102,17 @@ def future_rows(run: Run, db: Database, task: Task, labels: dict[str, pa.Table])
 
 
 def statistics(run: Run, db: Database, task: Task) -> AuditFinding:
-    """Until when means and vocabularies were fitted, and whether the rows up to then bear them out."""
+    """Until when means, vocabularies and features were fitted, and whether the rows up to then bear them out."""
     until = run.statistics.fit_until
-    if until is None or until > task.val_time:
-        known = "all rows" if until is None else f"rows until {time_text(until)}"
-        what = (
-            f"Means and vocabularies were fitted on {known}, past the start of validation {time_text(task.val_time)}."
-        )
-        return AuditFinding("statistics", "fail", what, {"fit_until": until}, "Train again.")
+    plans = {"Means and vocabularies": until}
+    if run.aggregates is not None:
+        plans["The choice of features"] = run.aggregates.until
+    for what, last in plans.items():
+        if last is None or last > task.val_time:
+            known = "all rows" if last is None else f"rows until {time_text(last)}"
+            text = f"{what} came from {known}, past the start of validation {time_text(task.val_time)}."
+            return AuditFinding("statistics", "fail", text, {"fit_until": last}, "Train again.")
+    assert until is not None
     again = fit_statistics(db, fit_until=until, hidden=task.remove_columns)
     unknown, others = _unlike(run.statistics, again)
     numbers = {"fit_until": until, "unknown_categories": unknown, "differing_columns": others}
@@ -122,7 +125,8 @@ def statistics(run: Run, db: Database, task: Task) -> AuditFinding:
     if others:
         what = f"Rows until {time_text(until)} give other statistics now (first: {first_three(others)})."
         return AuditFinding("statistics", "warn", what, numbers, "Old rows were changed since the training.")
-    what = f"Means and vocabularies come from rows until {time_text(until)} and no later, where validation starts."
+    fitted = " and ".join(plans).replace(" The", " the").replace("vocabularies and", "vocabularies, and")
+    what = f"{fitted} came from rows until {time_text(until)}, where validation starts."
     return AuditFinding("statistics", "ok", what, numbers)
 
 

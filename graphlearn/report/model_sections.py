@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphlearn.predict.audit import column_names
 from graphlearn.predict.explanation import Explanation, short
 from graphlearn.predict.importance import ROWS
 from graphlearn.report import charts, words
@@ -34,12 +35,15 @@ def training(m: Material) -> Section:
     # Epochs of the second training are those that were not judged.
     losses = _series([r for r in m.history if f"val_{key}" in r], "loss")
     refit = _series([r for r in m.history if f"val_{key}" not in r], "loss")
+    tried = _tried(m)
     if not losses and not refit:
         if (m.run.folder / "metrics.jsonl").is_file():
             why = "This kind of model keeps no record of epochs, so there are no learning curves."
         else:
             why = "There are no learning curves: the run folder has no metrics.jsonl."
-        return Section("training", title, None, why)
+        if tried is None:
+            return Section("training", title, None, why)
+        return Section("training", title, join([tried, tag("p", why, class_="missing")]), why)
     chosen = found.get("best_epoch")
     drawn = [partial(charts.curve, losses, "loss, train", chosen=chosen, also=refit)]
     if scores:
@@ -53,8 +57,30 @@ def training(m: Material) -> Section:
     words_ = f"Epoch {chosen} was chosen on validation." if chosen else "Validation could not choose among the epochs."
     if refit:
         words_ += " Then the model was trained again for as many epochs with the labels of validation, too (dashed)."
+    if m.run.model is None:
+        words_ = "The network that was tried beside the trees. It has no part in the predictions of this run."
     charts_ = tag("div", *(tag("div", figure) for figure in figures), class_="pair" if len(figures) > 1 else None)
-    return Section("training", title, tag("figure", charts_, tag("figcaption", words_)))
+    return Section("training", title, join([tried, tag("figure", charts_, tag("figcaption", words_))]))
+
+
+def _tried(m: Material) -> Markup | None:
+    """Which kinds of model were tried, and how they did at earlier cuts."""
+    choice = m.run.meta.get("choice") or {}
+    scores, folds = choice.get("scores") or {}, choice.get("folds") or []
+    if len(scores) < 2:
+        return None
+    _, name, _ = first_metric(m)
+    head = ["tried", *(f"from {fold['cut']}" for fold in folds)]
+    rows = [
+        [words.clipped(kind, 60), *(words.score(v) for v in [*values, *[None] * len(folds)][: len(folds)])]
+        for kind, values in scores.items()
+    ]
+    lead = f"{name} of what was tried, on labels that came after earlier cuts; test had no part in it. "
+    weights = ", ".join(f"{words.percent(share)} {kind}" for kind, share in (m.run.meta.get("weights") or {}).items())
+    taken = (
+        f"Taken: {choice.get('chosen', words.UNKNOWN)}{f' ({weights})' if weights else ''}: {choice.get('why', '')}."
+    )
+    return join([tag("p", lead + taken), table(head, rows, caption="What was tried")])
 
 
 def matters(m: Material) -> Section:
@@ -64,17 +90,15 @@ def matters(m: Material) -> Section:
         return Section("matters", title, None, m.missing)
     if not m.shares["share"].sum() > 0:
         return Section("matters", title, None, "Nothing moves the predictions: they are the same for every row.")
-    table_name, column = m.shares["table"], m.shares["column"]
-    named = m.shares.assign(named=(table_name + "." + column).where(column != ROWS, table_name + " " + ROWS))
+    named = m.shares.assign(named=column_names(m.shares))
     captions = {
         "table": ("Tables", ""),
         "named": (
             "Columns",
-            "How far predictions move when the values of a column are mixed up among rows, as a share of all effects; "
-            f"{ROWS} stands for how many rows there are, and when. It tells what the model reads, not what causes the "
-            "outcome.",
+            f"How much each column moves predictions, as a share of all effects. {ROWS} stands for how many rows there "
+            "are, and when. It tells what the model reads, not what causes the outcome.",
         ),
-        "window": ("Ages of rows", "How long before the time of asking the rows were that move predictions."),
+        "window": ("Windows of time", "How far the rows that move predictions lie before the time of asking."),
     }
     parts: list[Markup] = []
     for by, (heading, caption) in captions.items():
@@ -135,9 +159,6 @@ def making(m: Material) -> Section:
         _facts(facts),
         tag("details", tag("summary", "All settings"), _facts(settings)),
     ]
-    if meta.get("choice"):
-        choice = dict(_flat(meta["choice"]))
-        parts.insert(1, tag("details", tag("summary", "How the kind of model was chosen"), _facts(choice)))
     return Section("making", "How it was made", join(parts))
 
 
@@ -162,7 +183,7 @@ def _example(m: Material, example: Example) -> Markup:
     rows = [
         [tag("span", text, class_="words"), charts.effect(value / most), _effect(value, shares)]
         for text, value in effects
-        if abs(value) > _FAINT * most
+        if abs(value) > max(_FAINT * most, _LEAST if shares else 0.0)
     ]
     head = f"{heads[example.which]}: {m.task.entity_table} {words.clipped(example.entity, 60)}, {example.at}"
     caption = f"What moved the prediction for {words.clipped(example.entity, 60)}"

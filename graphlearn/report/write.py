@@ -33,6 +33,7 @@ _SECTIONS = (
     model_sections.audit,
     model_sections.making,
 )
+_KINDS = {"gnn": "GNN", "gbdt": "boosted trees", "fused": "GNN and trees"}
 # Nothing may be loaded and nothing may run, whatever a name or a value in the data says.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
@@ -184,7 +185,7 @@ def _tiles(m: Material) -> Markup:
         bad = [sum(f.status == status for f in m.audit.findings) for status in ("fail", "warn")]
         word = "failed" if bad[0] else "passed"
         tiles.append(("audit", word, f"{len(m.audit.findings)} checks, {bad[1]} to look at"))
-    kind = str(m.run.meta.get("model", "")).upper() or words.UNKNOWN
+    kind = _KINDS.get(m.run.kind, m.run.kind)
     tiles.append(("model", kind, f"seed {m.run.meta.get('seed', words.UNKNOWN)}"))
     return tag(
         "dl", *(tag("div", tag("dt", k), tag("dd", v, tag("small", note))) for k, v, note in tiles), class_="tiles"

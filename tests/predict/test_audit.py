@@ -105,19 +105,23 @@ def test_predictions_that_read_the_future_are_found(seen):
 
 def test_statistics_from_later_rows_are_found(run, seen):
     later = replace(run.statistics, fit_until=seen.task.test_time)
-    assert statistics(SimpleNamespace(statistics=later), seen.db, seen.task).status == "fail"
+    assert statistics(SimpleNamespace(statistics=later, aggregates=None), seen.db, seen.task).status == "fail"
     tables_ = dict(run.statistics.tables)
     tables_["orders"] = tuple(
         replace(c, vocabulary=(*c.vocabulary, "drone"), counts=(*c.counts, 1)) if c.name == "kind" else c
         for c in tables_["orders"]
     )
-    found = statistics(SimpleNamespace(statistics=replace(run.statistics, tables=tables_)), seen.db, seen.task)
+    found = statistics(
+        SimpleNamespace(statistics=replace(run.statistics, tables=tables_), aggregates=None), seen.db, seen.task
+    )
     assert found.status == "fail"
     assert found.numbers["unknown_categories"] == ["orders.kind = drone"]
     tables_["orders"] = tuple(
         replace(c, mean=c.mean + 1) if c.name == "amount" else c for c in run.statistics.tables["orders"]
     )
-    found = statistics(SimpleNamespace(statistics=replace(run.statistics, tables=tables_)), seen.db, seen.task)
+    found = statistics(
+        SimpleNamespace(statistics=replace(run.statistics, tables=tables_), aggregates=None), seen.db, seen.task
+    )
     assert (found.status, found.numbers["differing_columns"]) == ("warn", ["orders.amount"])
 
 
@@ -292,3 +296,20 @@ def test_without_its_inputs_a_run_gets_a_sentence(tmp_path, capfd):
     (only.folder / "task" / "val.parquet").unlink()
     with pytest.raises(TaskError, match="the val split is empty"):
         audit(only, db)
+
+
+@pytest.mark.parametrize("model", ["gbdt", "fused", "constant"])
+def test_every_kind_of_run_can_be_asked(model, tmp_path):
+    frames = tables()
+    db = open_tables(frames)
+    run = train_fast(db, make_task(db, frames), tmp_path / "run", model=model)
+    found = audit(run, db)
+    assert [finding.check for finding in found.findings] == CHECKS
+    assert found.ok
+    assert found.finding("future rows").status == "ok"
+    assert ("samples no batches" in found.finding("inputs").what) == (model != "fused")
+    assert ("the choice of features" in found.finding("statistics").what) == (model != "constant")
+    if model == "gbdt":
+        late = SimpleNamespace(statistics=run.statistics, aggregates=SimpleNamespace(until=run.task.test_time))
+        says = statistics(late, db, run.task)
+        assert (says.status, says.what[:22]) == ("fail", "The choice of features")
