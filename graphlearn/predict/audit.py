@@ -194,7 +194,7 @@ def carriers(shares: pd.DataFrame) -> AuditFinding:
 
 
 def column_names(shares: pd.DataFrame) -> pd.Series[str]:
-    """``table.column`` of each line of what :func:`importance` gives; what is no column, such as (rows), after a space."""
+    """``table.column`` of each line that :func:`importance` gives; what is no column, such as (rows), after a space."""
     names: pd.Series[str] = shares["table"] + "." + shares["column"]
     return names.where(~shares["column"].str.startswith("("), shares["table"] + " " + shares["column"])
 

@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(folder):
     db = connect(folder)
-    return train_fast(db, Task(db, "again"), folder.parent / "run")
+    return train_fast(db, Task(db, "again"), folder.parent / "run", model="gnn")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def seeds_of(db, task):
 def test_a_sound_run_passes(folder, run, regime, tmp_path):
     if regime == "rolling":
         db = connect(folder)
-        run = train_fast(db, Task(db, "again"), tmp_path / "run", regime=regime)
+        run = train_fast(db, Task(db, "again"), tmp_path / "run", regime=regime, model="gnn")
     found = audit(run)
     assert [finding.check for finding in found.findings] == CHECKS
     assert found.ok
@@ -275,7 +275,7 @@ def test_the_command_fails_where_the_run_does(capfd, tmp_path):
     rows["y"] = (city.reindex(rows["customer_id"]) == "Rome").to_numpy().astype(int)
     folder = write_relbench(tmp_path / "shop")
     db = connect(folder)
-    run = train_fast(db, make_task(db, frames, labels=rows), tmp_path / "run")
+    run = train_fast(db, make_task(db, frames, labels=rows), tmp_path / "run", model="gnn")
     assert main(["audit", str(run.folder)]) == 3
     says = r"fail  columns      1 of \d+ columns say the label alone, by AUROC: customers.city 1.0000\. If"
     assert re.search(says, capfd.readouterr().out)
@@ -284,14 +284,16 @@ def test_the_command_fails_where_the_run_does(capfd, tmp_path):
 def test_without_its_inputs_a_run_gets_a_sentence(tmp_path, capfd):
     frames = tables()
     db = open_tables(frames)
-    run = train_fast(db, make_task(db, frames), tmp_path / "run")
+    run = train_fast(db, make_task(db, frames), tmp_path / "run", model="gnn")
     with pytest.raises(UsageError, match="the source of this run, 4 tables in memory, is not there: name the database"):
         audit(load(run.folder))
     assert main(["audit", str(run.folder)]) == 2
     assert capfd.readouterr().err.startswith("UsageError: the source of this run, ")
     rows = pd.concat([make_task(db, frames).labels("train")]).set_axis(["customer_id", "as_of", "y"], axis=1)
     rows["split"] = np.where(rows["as_of"] < "2021-07-01", "train", "val")
-    only = train_fast(db, make_task(db, frames, labels=rows, val_timestamp="2021-07-01"), tmp_path / "only")
+    only = train_fast(
+        db, make_task(db, frames, labels=rows, val_timestamp="2021-07-01"), tmp_path / "only", model="gnn"
+    )
     assert audit(only, db).split == "val"
     (only.folder / "task" / "val.parquet").unlink()
     with pytest.raises(TaskError, match="the val split is empty"):

@@ -49,7 +49,7 @@ def run(shop: Path) -> Run:
     from little_shop import train_fast
 
     db = connect(shop)
-    return train_fast(db, Task(db, "again"), shop.parent / "run")
+    return train_fast(db, Task(db, "again"), shop.parent / "run", model="gnn")
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +101,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Database]:
         db, frames, "multiclass_classification", labels=rows,
         entity_table=script, name="a <b> & 'c'",
     )  # fmt: skip
-    return train_fast(db, task, tmp_path_factory.mktemp("hostile") / "run"), db
+    return train_fast(db, task, tmp_path_factory.mktemp("hostile") / "run", model="gnn"), db
 
 
 @pytest.fixture(scope="session")

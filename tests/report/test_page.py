@@ -109,7 +109,7 @@ def test_every_kind_of_task_has_a_page(task_type, tmp_path):
         task = Task(db, query, val_timestamp="2021-08-01", test_timestamp="2021-10-01")
     else:
         task = make_task(db, frames, task_type)
-    made = make_report(train_fast(db, task, tmp_path / "run"), db)
+    made = make_report(train_fast(db, task, tmp_path / "run", model="gnn"), db)
     read = Outline(made.html)
     assert {section for section, why in made.missing.items() if why} <= {"time"}
     assert "nan" not in " ".join(read.sections.values()).lower()
@@ -149,7 +149,7 @@ def test_one_class_in_test_is_no_reason_to_fail(tmp_path):
     rows = labels(frames)
     rows.loc[rows["as_of"] >= "2021-10-01", "y"] = 0
     db = open_tables(frames)
-    made = make_report(train_fast(db, make_task(db, frames, labels=rows), tmp_path / "run"), db)
+    made = make_report(train_fast(db, make_task(db, frames, labels=rows), tmp_path / "run", model="gnn"), db)
     assert made.missing["time"]
     assert "no value" in made.html
     assert "nan" not in " ".join(Outline(made.html).sections.values()).lower()
