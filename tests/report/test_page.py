@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,9 +15,9 @@ from little_shop import labels, make_task, open_tables, tables, train_fast
 
 from graphlearn.cli.exit import main
 from graphlearn.errors import StorageError, UnknownNameError, UsageError
-from graphlearn.predict import load
-from graphlearn.report import make_report, write_report
-from graphlearn.report.write import place
+from graphlearn.predict import Run, load
+from graphlearn.report import Report, make_report, write_report
+from graphlearn.report.write import place, save_report
 from graphlearn.schema import connect
 from graphlearn.tasks import Task
 
@@ -117,10 +118,16 @@ def test_every_kind_of_task_has_a_page(task_type, tmp_path):
         assert "FORECAST 2" in read.sections["question"]
 
 
-def test_without_the_source_each_section_says_so(run, tmp_path):
+def without_source(run: Run, tmp_path: Path) -> Path:
+    """A copy of the run folder whose database is not there any more."""
     folder = shutil.copytree(run.folder, tmp_path / "run")
     meta = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(meta | {"source": str(tmp_path / "gone")}))
+    return folder
+
+
+def test_without_the_source_each_section_says_so(run, tmp_path):
+    folder = without_source(run, tmp_path)
     (folder / "metrics.jsonl").unlink()
     made = make_report(load(folder))
     assert [section for section, why in made.missing.items() if why] == sorted(
@@ -136,7 +143,7 @@ def test_without_the_source_each_section_says_so(run, tmp_path):
 
 
 def test_a_run_that_keeps_no_epochs(run, tmp_path):
-    folder = shutil.copytree(run.folder, tmp_path / "run")
+    folder = without_source(run, tmp_path)
     (folder / "metrics.jsonl").write_text("")
     made = make_report(load(folder))
     assert made.missing["training"] == "This kind of model keeps no record of epochs, so there are no learning curves."
@@ -184,7 +191,7 @@ def test_what_is_refused(run, tmp_path):
         place(run, tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="could not be written"):
-        write_report(run, out=tmp_path / "file" / "report.html")
+        save_report(Report("page", {}), tmp_path / "file" / "report.html")
     frames = tables()
     frames.pop("items")
     with pytest.raises(UnknownNameError, match="no table 'items'"):
@@ -200,13 +207,14 @@ def test_the_command(run, shop, tmp_path, capfd):
     assert Outline((folder / "report.html").read_text()).sections["result"]
     load(folder)  # a page in it does not make a run folder another one
     assert load(folder).id == run.id
-    (folder / "metrics.jsonl").unlink()
+    shutil.rmtree(folder)
+    folder = without_source(run, tmp_path)
     assert main(["report", str(folder), "--out", str(tmp_path / "a.html"), "--json"]) == 0
     said = json.loads(capfd.readouterr().out)
     assert said["report"] == str(tmp_path / "a.html")
-    assert list(said["missing"]) == ["training"]
+    assert list(said["missing"]) == NEEDS_DATA
     assert main(["report", str(folder), "--out", str(tmp_path / "b.html")]) == 0
-    assert capfd.readouterr().err.startswith("missing  training: There are no learning curves")
+    assert capfd.readouterr().err.startswith("missing  result: the source of this run, ")
     assert main(["report", str(tmp_path)]) == 2
     assert re.match(r"RunError: .* is not a run folder", capfd.readouterr().err)
 
