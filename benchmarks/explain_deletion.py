@@ -27,6 +27,8 @@ from graphlearn.models.occlusion import Candidates, candidates, keep_all, withou
 from graphlearn.predict.entities import Asked
 from graphlearn.predict.explain import Explainer
 from graphlearn.predict.explain_rows import Scorer, strongest
+from graphlearn.predict.run import Run
+from graphlearn.schema import Database
 from graphlearn.training.seeds import split_seeds
 
 TOP, LEAST, DRAWS = 10, 20, 20
@@ -37,6 +39,7 @@ def main() -> None:
     data = Path(os.environ.get("GRAPHLEARN_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
     parser.add_argument("--source", type=Path, default=data / "relbench" / "rel-f1")
     parser.add_argument("--tasks", nargs="+", default=["driver-top3", "driver-dnf", "churn"])
+    parser.add_argument("--runs", nargs="+", type=Path, default=[], help="explain these instead of training")
     parser.add_argument("--entities", type=int, default=200)
     parser.add_argument("--max-minutes", type=float, default=None)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -47,27 +50,35 @@ def main() -> None:
         args.tasks, args.entities, args.max_minutes, args.no_store = ["driver-top3"], 10, 0.05, True
     torch.set_num_threads(args.threads)
     name = None if args.no_store else "explain_deletion"
-    for task in args.tasks:
+    for folder in args.runs:
+        run = gl.load(folder)
+        emit({"case": f"{run.task.name}, {run.kind}", **measured(run, None, args.entities), **versions()}, name)
+    for task in args.tasks if not args.runs else []:
         with tempfile.TemporaryDirectory() as folder:
-            emit({"case": task, **one_run(args, task, Path(folder)), **versions()}, name)
+            emit({"case": f"{task}, gnn", **one_task(args, task, Path(folder)), **versions()}, name)
 
 
-def one_run(args: argparse.Namespace, task_name: str, folder: Path) -> dict[str, object]:
+def one_task(args: argparse.Namespace, task_name: str, folder: Path) -> dict[str, object]:
+    """Trains a run and measures it."""
     source = args.source
     if task_name == "churn":
         source = folder / "shop"
         load_generator().write(source, seed=0, customers=4000)
     db = gl.connect(source)
-    run = gl.train(
-        db, gl.Task(db, task_name), out=folder / "run", model="gnn", max_minutes=args.max_minutes, progress=False
-    )
+    task = gl.Task(db, task_name)
+    run = gl.train(db, task, out=folder / "run", model="gnn", max_minutes=args.max_minutes, progress=False)
+    return measured(run, db, args.entities)
+
+
+def measured(run: Run, db: Database | None, entities: int) -> dict[str, object]:
+    """How far predictions move without the rows that are named first, and without random ones."""
+    generator = torch.Generator().manual_seed(0)
+    rows, few, spent = [], 0, []
     with run.reading(db) as read:
         explainer = Explainer(run, read)
         seeds = split_seeds(explainer.graph, run.labelled_task(read), "val", run.regime)
-        generator = torch.Generator().manual_seed(0)
-        rows, few, spent = [], 0, []
         for place in torch.randperm(len(seeds), generator=generator).tolist():
-            if len(rows) == args.entities:
+            if len(rows) == entities:
                 break
             started = time.perf_counter()
             one = seeds.take(np.array([place]))

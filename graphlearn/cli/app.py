@@ -19,6 +19,7 @@ COMMANDS = {
     "label": "Print the label table of a query or task, or the SQL behind it.",
     "train": "Train a model on a source and a query or task, and write a run folder.",
     "evaluate": "Print the metrics of a run, with intervals, next to the baselines.",
+    "backtest": "Train at several earlier times and score what came after each, next to the baselines.",
     "predict": "Print or save the predictions of a run, or of a query, for a source at a time.",
     "explain": "Print the rows and columns that moved one prediction, or what matters for a whole run.",
     "audit": "Report whether a run can be trusted: inputs newer than allowed, labels given away, results that age.",

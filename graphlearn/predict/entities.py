@@ -78,48 +78,55 @@ def asked_of_graph(
     return Asked.of(keys, _at_own_time(seeds, store))
 
 
-def asked_of_database(task: Task, db: Database, time: int | None, entities: Iterable[object] | None) -> Asked:
+def entity_rows(db: Database, task: Task, keys: pa.Array | None = None) -> pa.Table:
+    """Primary key ``pkey`` and time ``t`` (microseconds UTC, NULL without one) of the rows of the entity table.
+
+    With a few ``keys`` only these are looked for.
+    """
+    table = db.schema[task.entity_table]
+    sql = f"SELECT {key_sql(table)} AS pkey, {time_sql(table) or 'NULL::BIGINT'} AS t FROM {rows_of(table.name)} AS t"
+    sql = f"SELECT * FROM ({sql}{kept_sql(table)}) WHERE pkey IS NOT NULL"
+    if keys is not None and len(keys) <= _FEW:
+        return (
+            db.arrow(f"{sql} AND pkey IN (SELECT unnest(?))", [keys.to_pylist()])
+            if len(keys)
+            else db.arrow(f"{sql} LIMIT 0")
+        )
+    return db.arrow(sql)
+
+
+def asked_of_database(
+    task: Task, db: Database, time: int | None, entities: Iterable[object] | None, *, rows: pa.Table | None = None
+) -> Asked:
     """The same as :func:`asked_of_graph` without building a graph: rows are looked up by their keys.
+
+    ``rows`` are those of :func:`entity_rows`, if they are at hand.
 
     Raises:
         TaskError: If a key names no row.
     """
-    table = db.schema[task.entity_table]
-    own = time_sql(table)
-    if time is None and not (task.completes and own is not None):
-        time = task.as_of
+    dated_rows = db.schema[task.entity_table].time_col is not None
+    if time is None and not (task.completes and dated_rows):
         dated = any(other.time_col for other in db.schema.tables.values())
-        if time is None and task.completes and not dated:
-            time = task.val_time
-        if time is None:
-            time = _newest(db)
-    kind = db.arrow(f"SELECT {key_sql(table)} AS pkey FROM {rows_of(table.name)} AS t LIMIT 0").schema.field(0).type
+        time = task.as_of or (_newest(db) if dated or not task.completes else task.val_time)
+    kind = (entity_rows(db, task, pa.array([])) if rows is None else rows).schema.field("pkey").type
     keys = _named(task, db, time, entities, kind)
-    sql = f"SELECT {key_sql(table)} AS pkey, {own or 'NULL::BIGINT'} AS t FROM {rows_of(table.name)} AS t"
-    sql += kept_sql(table)
+    found = entity_rows(db, task, keys) if rows is None else rows
+    there = found["pkey"].combine_chunks()
     if keys is None:
-        found = db.arrow(f"SELECT * FROM ({sql}) WHERE pkey IS NOT NULL")
-        if time is None:
-            found = found.filter(pc.is_valid(found["t"]))
-        elif own is not None:
-            found = found.filter(pc.fill_null(pc.less_equal(found["t"], time), True))
+        if dated_rows:
+            when = found["t"]
+            found = found.filter(pc.is_valid(when) if time is None else pc.fill_null(pc.less_equal(when, time), True))
         keys = found["pkey"].combine_chunks()
     else:
-        few = len(keys) <= _FEW
-        found = (
-            db.arrow(f"SELECT * FROM ({sql}) WHERE pkey IN (SELECT unnest(?))", [keys.to_pylist()])
-            if few and len(keys)
-            else db.arrow(sql)
-        )
-        _check_there(task, keys, found["pkey"].combine_chunks())
+        _check_there(task, keys, there)
     if time is not None:
         times = np.full(len(keys), time, dtype=np.int64)
     else:
-        place = pc.index_in(keys, value_set=found["pkey"].combine_chunks())
-        when = found["t"].combine_chunks().take(place)
-        if when.null_count:
-            raise _undated(when.null_count, keys.filter(pc.is_null(when))[:3].to_pylist())
-        times = when.to_numpy()
+        own = found["t"].combine_chunks().take(pc.index_in(keys, value_set=found["pkey"].combine_chunks()))
+        if own.null_count:
+            raise _undated(own.null_count, keys.filter(pc.is_null(own))[:3].to_pylist())
+        times = own.to_numpy()
     return Asked(keys, times, times)
 
 

@@ -112,7 +112,16 @@ def strongest(score: Scorer, top: int) -> tuple[Found, Found]:
     base = float(score(keep)[0])
     rows = _half(score, candidates(batch), base)
     effect = base - score(without_each(batch, rows, keep)) if len(rows) else rows.row.double()
-    return _one_by_one(score, rows, effect, 1, top, base), _one_by_one(score, rows, effect, -1, top, base)
+    sides = [_Side(batch, rows, effect, sign, max(TRIED, top), base) for sign in (1, -1)]
+    for _ in range(top):
+        going = [side for side in sides if side.left.numel()]
+        if not going:
+            break
+        masks = [side.masks() for side in going]
+        both = {name: torch.cat([mask[name] for mask in masks]) for name in batch.node_types}
+        for side, after in zip(going, score(both).split([side.left.numel() for side in going]), strict=True):
+            side.take(after)
+    return sides[0].found(), sides[1].found()
 
 
 def _half(score: Scorer, rows: Candidates, base: float) -> Candidates:
@@ -127,27 +136,39 @@ def _half(score: Scorer, rows: Candidates, base: float) -> Candidates:
     return rows
 
 
-def _one_by_one(score: Scorer, rows: Candidates, effect: Tensor, sign: int, top: int, base: float) -> Found:
-    order = (sign * effect).argsort(descending=True, stable=True)
-    order = order[sign * effect[order] > 0][: max(TRIED, top)]
-    rows, alone = rows[order], effect[order].tolist()
-    left = torch.arange(len(rows), device=rows.row.device)
-    keep, now = keep_all(score.batch), base
-    taken: list[int] = []
-    step: list[float] = []
-    while left.numel() and len(taken) < top:
-        after = score(without_each(score.batch, rows[left], keep))
-        best = int((sign * (now - after)).argmax())
-        change = now - float(after[best])
-        if sign * change <= 0:
-            break
-        taken.append(int(left[best]))
-        step.append(change)
-        now -= change
-        keep = without_each(score.batch, rows[left[best : best + 1]], keep)
-        left = torch.cat([left[:best], left[best + 1 :]])
-    index = torch.tensor(taken, dtype=torch.int64, device=rows.row.device)
-    return Found(rows[index], step, [alone[i] for i in taken], now)
+class _Side:
+    """The rows of one direction while they are taken away one after the other."""
+
+    def __init__(self, batch: HeteroData, rows: Candidates, effect: Tensor, sign: int, most: int, base: float) -> None:
+        order = (sign * effect).argsort(descending=True, stable=True)
+        order = order[sign * effect[order] > 0][:most]
+        self.batch, self.sign, self.now = batch, sign, base
+        self.rows, self.alone = rows[order], effect[order].tolist()
+        self.left = torch.arange(len(order), device=order.device)
+        self.keep = keep_all(batch)
+        self.taken: list[int] = []
+        self.step: list[float] = []
+
+    def masks(self) -> dict[NodeType, Tensor]:
+        """What is left without each of the rows that are still there."""
+        return without_each(self.batch, self.rows[self.left], self.keep)
+
+    def take(self, after: Tensor) -> None:
+        """Takes the row whose absence moves the score most, given the scores of :meth:`masks`; none if none does."""
+        best = int((self.sign * (self.now - after)).argmax())
+        change = self.now - float(after[best])
+        if self.sign * change <= 0:
+            self.left = self.left[:0]
+            return
+        self.taken.append(int(self.left[best]))
+        self.step.append(change)
+        self.now -= change
+        self.keep = without_each(self.batch, self.rows[self.left[best : best + 1]], self.keep)
+        self.left = torch.cat([self.left[:best], self.left[best + 1 :]])
+
+    def found(self) -> Found:
+        index = torch.tensor(self.taken, dtype=torch.int64, device=self.left.device)
+        return Found(self.rows[index], self.step, [self.alone[i] for i in self.taken], self.now)
 
 
 def describe(score: Scorer, found: Found) -> list[Pick]:

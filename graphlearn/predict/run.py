@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from torch_geometric.data import HeteroData
 
 from graphlearn.errors import GraphLearnError, RunError, TaskError, UsageError, unknown_name
 from graphlearn.features import Aggregates
+from graphlearn.features.reader import Reader
 from graphlearn.graph import Statistics, build_graph
 from graphlearn.graph.text import TextEncoder
 from graphlearn.models import Ensemble, ModelConfig, RelationalModel
 from graphlearn.models.gbdt import Trees, mean_prediction
 from graphlearn.models.rdl import EncoderFactory
-from graphlearn.predict.entities import Asked, asked_of_database, asked_of_graph, time_asked
+from graphlearn.predict.entities import Asked, asked_of_database, asked_of_graph, entity_rows, time_asked
 from graphlearn.predict.evaluate import Scored, compare
 from graphlearn.predict.write import check_place, write_predictions
 from graphlearn.schema import Database, Schema, connect
@@ -107,6 +109,7 @@ class Run:
             raise RunError(f"{self.folder} is not a whole run: {reason} Train again, or restore it.") from error
         self.id = run_id(self.folder, self.meta)
         self._plan: tuple[Database, Aggregates] | None = None
+        self._warm: tuple[Database, Reader, pa.Table] | None = None
         if self.model is not None:
             self.model.to(device).eval()
 
@@ -187,7 +190,8 @@ class Run:
             check_place(to, if_exists, db)
         graph = None if self.model is None else self.graph(db)
         if graph is None:
-            asked = asked_of_database(self.task, db, time, entities)
+            rows = None if self._warm is None or self._warm[0] is not db else self._warm[2]
+            asked = asked_of_database(self.task, db, time, entities, rows=rows)
         else:
             asked = asked_of_graph(self.task, db, graph, time, entities)
         table = self._table(asked, self._answer(db, asked, graph, progress))
@@ -208,6 +212,17 @@ class Run:
     def labelled_task(self, db: Database) -> Task:
         """The task with the labels that the run was trained on, or those that ``db`` gives."""
         return Task.from_dict(db, self._task_values())
+
+    def warm(self, db: Database | None = None) -> None:
+        """Reads what aggregates are made of into memory, so that one entity's prediction then takes milliseconds.
+
+        Rows that come into ``db`` later are not seen until this is called again. Networks read their graph at each
+        prediction all the same.
+        """
+        db = self._database(db)
+        if self.aggregates is not None:
+            self._db = db
+            self._warm = db, self.features(db).open(db), entity_rows(db, self.task)
 
     def graph(self, db: Database) -> HeteroData:
         """The graph of ``db`` as this run reads it: its schema, its statistics, its hidden columns."""
@@ -269,7 +284,9 @@ class Run:
             return np.repeat(np.asarray(self.meta["constant"], dtype=np.float64)[None], len(asked), axis=0)
         values = np.zeros((len(asked), 0), dtype=np.float32)
         if self.aggregates is not None:
-            values = self.features(db).compute(db, asked.pkey, asked.seed_time, asked.input_time).values
+            reader = None if self._warm is None or self._warm[0] is not db else self._warm[1]
+            plan = self.features(db)
+            values = plan.compute(db, asked.pkey, asked.seed_time, asked.input_time, reader=reader).values
         parts = []
         if self.trees is not None:
             parts.append(self.weights["gbdt"] * mean_prediction(self.trees, values))

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from graphlearn.errors import GraphLearnError
-from graphlearn.predict import Audit, Run
+from graphlearn.predict import Run
 from graphlearn.predict.audit import Examined, audit_examined, examine, what_matters
 from graphlearn.predict.evaluate import Scored, compare
+from graphlearn.predict.finding import Audit
 from graphlearn.report.examples import Example, examples
 from graphlearn.schema import Database
 from graphlearn.tasks import Task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -272,6 +273,22 @@ class Task:
             for split, count in left_out.items()
             if count
         )
+        task.classes = task._train_classes()
+        return task
+
+    def with_labels(self, splits: Mapping[str, pa.Table], *, val_time: int, test_time: int) -> Task:
+        """The same question with other labels and splits, such as those that were known at an earlier time.
+
+        Args:
+            splits: For train, val and test the columns pkey, seed_time (int64 microseconds) and label.
+            val_time: Start of validation, microseconds UTC.
+            test_time: Start of test.
+        """
+        task = copy.copy(self)
+        manifest = replace(self.manifest, val_timestamp=time_text(val_time), test_timestamp=time_text(test_time))
+        task.manifest, task.val_time, task.test_time = manifest, val_time, test_time
+        task._given, task._folder, task._asked = dict(splits), None, None
+        task.notes = ()
         task.classes = task._train_classes()
         return task
 

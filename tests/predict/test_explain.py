@@ -303,8 +303,11 @@ def test_many_rows_are_halved_until_each_can_be_tried(tmp_path):
         assert sum(row.attribution for row in rows) == pytest.approx(found.prediction - without, abs=1e-5)
 
 
-def planted(odd: bool = False):
-    """Events whose ``flag`` is the label, beside columns and a table that say nothing."""
+def planted(odd: bool = False, newest: bool = False):
+    """Events whose ``flag`` is the label, beside columns and a table that say nothing.
+
+    All events of one have the same flag, or with ``newest`` any, and the newest one by then is the label.
+    """
     rng = np.random.default_rng(0)
     people, events, noise = ("drop table", 'say "hi"; --', "a.b") if odd else ("people", "events", "noise")
     flag, size = ("it's %s", "größe") if odd else ("flag", "size")
@@ -319,7 +322,7 @@ def planted(odd: bool = False):
                 "event": np.arange(1500),
                 "who": who,
                 "day": day,
-                flag: np.where(likes[who], "yes", "no"),
+                flag: np.where(rng.integers(0, 2, 1500) if newest else likes[who], "yes", "no"),
                 size: rng.normal(size=1500),
             }
         ),
@@ -355,16 +358,21 @@ def planted(odd: bool = False):
         },
     )
     db = connect(frames, schema=schema)
-    anchors = pd.to_datetime(["2021-08-01", "2021-09-01", "2021-10-01"])
-    labels = pd.DataFrame([(i, at, likes[i]) for at in anchors for i in range(count)], columns=["id", "at", "y"])
+    months = ("2021-04-01", "2021-05-15", "2021-07-01") if newest else ("2021-08-01", "2021-09-01", "2021-10-01")
+    made = []
+    for at in pd.to_datetime(months):
+        known = frames[events][frames[events]["day"] <= at].sort_values(["day", "event"]).groupby("who")[flag].last()
+        last = known.reindex(range(count)).eq("yes").to_numpy()
+        made.append(pd.DataFrame({"id": np.arange(count), "at": at, "y": (last if newest else likes).astype(int)}))
+    labels = pd.concat(made)
     task = Task.from_labels(
         db,
         labels,
         entity_table=people,
         time_col="at",
         target_col="y",
-        val_timestamp="2021-09-01",
-        test_timestamp="2021-10-01",
+        val_timestamp=months[1],
+        test_timestamp=months[2],
         timedelta="30 days",
     )
     return db, task, (people, events, flag)
