@@ -25,8 +25,8 @@ def shop(tmp_path_factory) -> Path:
 
 
 def train(*words: object) -> int:
-    """One epoch."""
-    return main(["train", *map(str, words), "--max-minutes", "0"])
+    """One epoch of a network."""
+    return main(["train", *map(str, words), "--model", "gnn", "--max-minutes", "0"])
 
 
 def graphlearn(*words: object, **kwargs) -> subprocess.Popen:
@@ -82,7 +82,7 @@ def test_a_task_folder_and_a_duckdb_file(shop, tmp_path, capfd):
     ("words", "code", "says"),
     [
         (["--task", "agian"], 2, "UnknownNameError: no task 'agian'. Did you mean 'again'? Known: again, spend."),
-        (["--model", "gmn"], 2, "UnknownNameError: no model 'gmn'. Did you mean 'gnn'? Known: gnn."),
+        (["--model", "gmn"], 2, "UnknownNameError: no model 'gmn'. Did you mean 'gnn'? Known: auto, constant, "),
         (
             ["--regime", "froze"],
             2,
@@ -165,7 +165,7 @@ def test_a_full_disk(shop, tmp_path):
 
 
 def test_ctrl_c_and_resume(shop, tmp_path, capfd):
-    words = ["train", shop, "--task", "again", "--out", tmp_path / "run"]
+    words = ["train", shop, "--task", "again", "--model", "gnn", "--out", tmp_path / "run"]
     running = graphlearn(*words)
     partial = tmp_path / "run.partial.safetensors"
     until = time.monotonic() + 120
