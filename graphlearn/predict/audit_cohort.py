@@ -70,7 +70,6 @@ def members(graph: HeteroData, task: Task, splits: dict[str, Seeds]) -> AuditFin
     """Which share of the entities that exist at an anchor the label table is about."""
     store = graph[task.entity_table]
     shares: dict[str, float] = {}
-    missing: list[int] = []
     for split, seeds in splits.items():
         at, rows = np.unique(seeds.seed_time.numpy(), return_counts=True)
         if "time" in store:
@@ -79,7 +78,6 @@ def members(graph: HeteroData, task: Task, splits: dict[str, Seeds]) -> AuditFin
         else:
             existing = np.full(len(at), store.num_nodes)
         shares[split] = float(rows.sum() / max(existing.sum(), 1))
-        missing += [int(existing.sum() - rows.sum())]
     numbers = {"share_of_existing": shares}
     if task.completes:
         return AuditFinding("members", "ok", "Each row is asked about once, at its own time.", numbers)
