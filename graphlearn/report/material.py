@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from graphlearn.errors import GraphLearnError
+from graphlearn.errors import GraphLearnError, TaskError
 from graphlearn.predict import Run
 from graphlearn.predict.audit import Examined, audit_examined, examine, what_matters
 from graphlearn.predict.evaluate import Scored, compare
@@ -54,14 +54,14 @@ def gather(run: Run, db: Database | None = None, *, progress: bool = False) -> M
     """Reads the run and, if there is one, the database.
 
     Raises:
-        GraphLearnError: If ``db`` was given and is not one that the run can read.
+        GraphLearnError: If ``db`` was given and is not one that the run can read. Labels that are missing are told of.
     """
     history = _history(run)
     try:
         with examine(run, db) as examined:
             return _gather(examined, history, progress)
     except GraphLearnError as error:
-        if db is not None:
+        if db is not None and not isinstance(error, TaskError):
             raise
         return Material(run, run.task, history, missing=" ".join(str(error).split()))
 

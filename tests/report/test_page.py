@@ -142,6 +142,17 @@ def test_without_the_source_each_section_says_so(run, tmp_path):
     assert run.id in read["making"]
 
 
+def test_without_labels_each_section_says_so(shop, tmp_path):
+    frames = tables()
+    db = open_tables(frames)
+    run = train_fast(db, make_task(db, frames), tmp_path / "run", model="gnn")
+    for split in ("val", "test"):
+        (run.folder / "task" / f"{split}.parquet").unlink()
+    made = make_report(run, db)
+    assert [section for section, why in made.missing.items() if why] == NEEDS_DATA
+    assert "the val split is empty: the labels of the training had none." in made.missing["result"]
+
+
 def test_a_run_that_keeps_no_epochs(run, tmp_path):
     folder = without_source(run, tmp_path)
     (folder / "metrics.jsonl").write_text("")
