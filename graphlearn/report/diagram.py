@@ -50,7 +50,7 @@ def diagram(schema: Schema, entity: str, rows: Mapping[str, int] | None) -> Mark
     for node in [*nodes.values(), *(node for _, _, route in lines for node in route[1:-1])]:
         columns[node.layer].append(node)
     height = _arrange(columns)
-    wide = min(max((WIDE - _GAP * (len(columns) - 1)) // len(columns), _NARROWEST), _WIDEST)
+    wide = min(max((WIDE - 4 - _GAP * (len(columns) - 1)) // len(columns), _NARROWEST), _WIDEST)
     width = wide * len(columns) + _GAP * (len(columns) - 1) + 4
     canvas = Canvas(width, height + 4, f"Diagram of {len(nodes)} tables and their foreign keys")
     ports = _ports(route for _, _, route in lines)
@@ -182,7 +182,7 @@ def _box(canvas: Canvas, node: _Node, wide: int, schema: Schema, is_entity: bool
     name = str(node.table)
     table = schema.tables[name]
     x, y = node.layer * (wide + _GAP) + 2, node.y - _BOX / 2 + 2
-    most = int((wide - 18) / 7.2)
+    most = int((wide - 18) / 7.9)
     canvas.rect(x, y, wide, _BOX, "box entity" if is_entity else "box", title=name, r=6)
     canvas.text(x + 10, y + 19, words.clipped(name, most), class_="strong")
     counted = "" if rows is None else words.count(rows, "row")
