@@ -14,6 +14,7 @@ from graphlearn.graph import Statistics, fit_statistics
 from graphlearn.predict.finding import AuditFinding
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.schema import Database
+from graphlearn.schema.keys import rows_of, time_sql
 from graphlearn.schema.until import rows_until
 from graphlearn.tasks import Task
 from graphlearn.tasks.times import time_text
@@ -77,8 +78,9 @@ def future_rows(run: Run, db: Database, task: Task, labels: dict[str, pa.Table])
         return AuditFinding(check, "warn", "Not checked: neither validation nor test has labels.")
     table = labels[split]
     times = table["seed_time"].to_numpy()
-    at = int(times.min())
-    keys = table["pkey"].filter(pa.array(times == at)).to_pylist()[:_ENTITIES]
+    anchor = int(times.min())
+    keys = table["pkey"].filter(pa.array(times == anchor)).to_pylist()[:_ENTITIES]
+    at = _moment_after(db, anchor)
     try:
         with_all = run.predict(db, at=at, entities=keys)
         with rows_until(db, at) as earlier:
@@ -138,6 +140,20 @@ def source(run: Run, db: Database) -> AuditFinding:
         return AuditFinding("source", "ok", "Every value in the database is as it was in the training.", numbers)
     what = "The database is not as it was in the training."
     return AuditFinding("source", "warn", what, numbers, "What follows is about the database as it is now.")
+
+
+def _moment_after(db: Database, anchor: int) -> int:
+    """The first time after ``anchor`` by when every table that goes on has a new row.
+
+    A label is known once its window has ended and something happened after that. Taking the future away at the anchor
+    itself would leave it open whether the windows that end there were over, and past labels are features.
+    """
+    timed = [(table, time) for table in db.schema.tables.values() if (time := time_sql(table)) is not None]
+    found = [
+        db.rows(f"SELECT min({time}) FROM {rows_of(table.name)} AS t WHERE {time} > {anchor}")[0][0]
+        for table, time in timed
+    ]
+    return max([anchor, *(int(us) for us in found if us is not None)])
 
 
 def _count_newer(graph: HeteroData, seeds: Seeds, limit: Tensor, fan_out: Any) -> tuple[int, dict[str, int]]:

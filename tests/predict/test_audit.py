@@ -98,9 +98,22 @@ def test_predictions_that_read_the_future_are_found(seen):
 
     found = future_rows(SimpleNamespace(predict=predict), seen.db, seen.task, seen.labels)
     assert found.status == "fail"
-    assert found.what.startswith(f"Taking away all rows later than {TEST} changes predictions")
-    placed = pd.to_datetime(tables()["orders"]["placed"])
-    assert found.numbers["largest_difference"] == pytest.approx((placed > TEST).sum() / 1000)
+    placed, joined = (pd.to_datetime(tables()[t][c]) for t, c in (("orders", "placed"), ("customers", "joined")))
+    # Each table goes on after the first test anchor: the time by when all have.
+    at = max(times[times > TEST].min() for times in (placed, joined))
+    assert found.what.startswith(f"Taking away all rows later than {at} changes predictions")
+    assert found.numbers["largest_difference"] == pytest.approx((placed > at).sum() / 1000)
+
+
+def test_past_labels_that_end_at_the_anchor_are_no_future(tmp_path):
+    """The last window of validation ends where test starts: its labels are features of test, and known by then."""
+    db = open_tables(tables())
+    query = "PREDICT COUNT(orders.*, 0, 30, days) = 0 FOR EACH customers.customer_id"
+    task = Task(db, query, val_timestamp="2021-08-02", test_timestamp=TEST)
+    run = train_fast(db, task, tmp_path / "run", model="gbdt")
+    with examine(run, db) as examined:
+        found = future_rows(run, db, examined.task, examined.labels)
+    assert (found.status, found.numbers["largest_difference"]) == ("ok", 0.0)
 
 
 def test_statistics_from_later_rows_are_found(run, seen):
