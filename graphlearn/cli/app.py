@@ -22,9 +22,12 @@ COMMANDS = {
     "evaluate": "Print the metrics of a run, with intervals, next to the baselines.",
     "backtest": "Train at several earlier times and score what came after each, next to the baselines.",
     "predict": "Print or save the predictions of a run, or of a query, for a source at a time.",
+    "explain": "Print the rows and columns that moved one prediction, or what matters for a whole run.",
+    "audit": "Report whether a run can be trusted: inputs newer than allowed, labels given away, results that age.",
+    "report": "Write a run as one HTML page: schema, metrics, calibration, curves, what matters, audit.",
     "export": "Write a source and its tasks as a RelBench 3 folder.",
     "submit": "Write RelBench leaderboard files from runs, and check them.",
-    "demo": "Run the whole path on a generated shop: inspect, train, evaluate, predict.",
+    "demo": "Run the whole path on a generated shop: inspect, train, evaluate, predict, report.",
 }
 """Name -> the line that ``graphlearn --help`` shows, in the order of the data.
 

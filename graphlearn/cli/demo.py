@@ -26,7 +26,7 @@ def demo(
     customers: Annotated[int, typer.Option(metavar="N", min=1, help="Customers of the shop.")] = 4000,
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier demo left in DIR.")] = False,
 ) -> None:
-    """Run the whole path on a generated shop: inspect, train, evaluate, predict."""
+    """Run the whole path on a generated shop: inspect, train, evaluate, predict, report."""
     shop, churn, predictions = out / "shop", out / "churn", out / "predictions.parquet"
     _make_room(out, [shop, churn, partial_path(churn), predictions], force)
     generator = load_generator()
@@ -39,12 +39,14 @@ def demo(
     _step("train", shop, "--task", "churn", "--seed", seed, "--members", 1, "--out", churn)
     _step("evaluate", churn, shop)
     _step("predict", churn, shop, "--to", predictions)
+    _step("report", churn, shop)
 
     scored = graphlearn.load(churn).evaluate("test")
     typer.echo("\nWho places no order in the next 30 days? AUROC on the test split:")
     typer.echo(f"  this model                      {scored['auroc']:.3f}")
     typer.echo(f"  the best that anyone can reach  {best:.3f}  (the generator knows the probabilities)")
     typer.echo(f"Predictions: {predictions}")
+    typer.echo(f"Report: {churn / 'report.html'}")
 
 
 def load_generator() -> ModuleType:

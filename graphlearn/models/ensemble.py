@@ -82,3 +82,7 @@ class EnsembleHead:
     def predict(self, out: Tensor) -> Tensor:
         """The mean of the members' predictions."""
         return torch.stack([head.predict(o) for head, o in zip(self._heads, out, strict=True)]).mean(dim=0)
+
+    def unbounded(self, out: Tensor) -> Tensor:
+        """The mean of what the members say without the limits of :meth:`predict`."""
+        return torch.stack([head.unbounded(o) for head, o in zip(self._heads, out, strict=True)]).mean(dim=0)

@@ -1,8 +1,9 @@
-"""Run and database to predictions: training, evaluation, tables and files."""
+"""Run and database to predictions: training, evaluation, audit, tables and files."""
 
+from graphlearn.predict.audit import audit
 from graphlearn.predict.backtest import backtest
 from graphlearn.predict.run import Run, load
 from graphlearn.predict.train import train
 from graphlearn.predict.write import write_predictions
 
-__all__ = ["Run", "backtest", "load", "train", "write_predictions"]
+__all__ = ["Run", "audit", "backtest", "load", "train", "write_predictions"]

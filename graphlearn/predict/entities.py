@@ -17,6 +17,7 @@ from graphlearn.schema import Database
 from graphlearn.schema.keys import kept_sql, key_sql, rows_of, time_sql
 from graphlearn.tasks import Task
 from graphlearn.tasks.labels import time_range
+from graphlearn.tasks.times import TimeLike, time_us
 from graphlearn.training.seeds import Seeds, make_seeds
 
 _NO_TIME = "no row of this database has a time, so there is no newest one: say for when with 'at'."
@@ -45,6 +46,17 @@ class Asked:
     def of(cls, pkey: pa.Array, seeds: Seeds) -> Asked:
         """What seeds of a graph ask."""
         return cls(pkey, seeds.seed_time.cpu().numpy(), seeds.input_time.cpu().numpy(), seeds)
+
+
+def time_asked(task: Task, at: TimeLike | None) -> int | None:
+    """``at`` in microseconds UTC.
+
+    Raises:
+        UsageError: If it is no time, or the task completes each row at its own.
+    """
+    if task.completes and at is not None:
+        raise UsageError(f"task '{task.name}' completes a column at each row's own time: leave 'at' out.")
+    return None if at is None else time_us(at, "at")
 
 
 def asked_of_graph(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from graphlearn.graph.text import TextEncoder
 from graphlearn.models import Ensemble, ModelConfig, RelationalModel
 from graphlearn.models.gbdt import Trees, mean_prediction
 from graphlearn.models.rdl import EncoderFactory
-from graphlearn.predict.entities import Asked, asked_of_database, asked_of_graph, entity_rows
+from graphlearn.predict.entities import Asked, asked_of_database, asked_of_graph, entity_rows, time_asked
 from graphlearn.predict.evaluate import Scored, compare
 from graphlearn.predict.write import check_place, write_predictions
 from graphlearn.schema import Database, Schema, connect
@@ -28,7 +28,7 @@ from graphlearn.schema.manifest import manifest_dict, schema_from_dict
 from graphlearn.tasks import Task
 from graphlearn.tasks.labels import SPLITS
 from graphlearn.tasks.task import REGIMES
-from graphlearn.tasks.times import TimeLike, time_us
+from graphlearn.tasks.times import TimeLike
 from graphlearn.training.checkpoint import KINDS, kind_of, load_run, run_id
 from graphlearn.training.device import check_device
 from graphlearn.training.scoring import predict_seeds
@@ -184,10 +184,7 @@ class Run:
         if db is None and self._db is None:
             with closing(self._database(None)) as own:
                 return self.predict(own, at=at, entities=entities, progress=progress, to=to, if_exists=if_exists)
-        completes = self.task.completes
-        if completes and at is not None:
-            raise UsageError(f"task '{self.task.name}' completes a column at each row's own time: leave 'at' out.")
-        time = None if at is None else time_us(at, "at")
+        time = time_asked(self.task, at)
         db = self._database(db)
         if to is not None:
             check_place(to, if_exists, db)
@@ -203,6 +200,19 @@ class Run:
             write_predictions(table, self, to, if_exists=if_exists, db=db)
         return table
 
+    @contextmanager
+    def reading(self, db: Database | None) -> Iterator[Database]:
+        """The database as this run reads it; where none is given that of the training, closed in the end."""
+        if db is None and self._db is None:
+            with closing(self._database(None)) as own:
+                yield own
+        else:
+            yield self._database(db)
+
+    def labelled_task(self, db: Database) -> Task:
+        """The task with the labels that the run was trained on, or those that ``db`` gives."""
+        return Task.from_dict(db, self._task_values())
+
     def warm(self, db: Database | None = None) -> None:
         """Reads what aggregates are made of into memory, so that one entity's prediction then takes milliseconds.
 
@@ -212,7 +222,7 @@ class Run:
         db = self._database(db)
         if self.aggregates is not None:
             self._db = db
-            self._warm = db, self._features(db).open(db), entity_rows(db, self.task)
+            self._warm = db, self.features(db).open(db), entity_rows(db, self.task)
 
     def graph(self, db: Database) -> HeteroData:
         """The graph of ``db`` as this run reads it: its schema, its statistics, its hidden columns."""
@@ -244,7 +254,7 @@ class Run:
         regime = regime or self.regime
         check_split(split, regime)
         db = self._database(db)
-        task = Task.from_dict(db, self._task_values())
+        task = self.labelled_task(db)
         own = self.folder / "task"
         if own.is_dir() and not (own / f"{split}.parquet").is_file():
             raise TaskError(f"task '{task.name}': the {split} split is empty: the labels of the training had none.")
@@ -275,7 +285,7 @@ class Run:
         values = np.zeros((len(asked), 0), dtype=np.float32)
         if self.aggregates is not None:
             reader = None if self._warm is None or self._warm[0] is not db else self._warm[1]
-            plan = self._features(db)
+            plan = self.features(db)
             values = plan.compute(db, asked.pkey, asked.seed_time, asked.input_time, reader=reader).values
         parts = []
         if self.trees is not None:
@@ -288,11 +298,10 @@ class Run:
             parts.append(self.weights["gnn"] * said)
         return np.asarray(np.sum(parts, axis=0))
 
-    def _features(self, db: Database) -> Aggregates:
+    def features(self, db: Database) -> Aggregates:
         """The plan of features with the labels of ``db``, of which past ones are features, too."""
         if self._plan is None or self._plan[0] is not db:
-            task = Task.from_dict(db, self._task_values())
-            self._plan = db, Aggregates.from_dict(db, task, self.meta["aggregates"])
+            self._plan = db, Aggregates.from_dict(db, self.labelled_task(db), self.meta["aggregates"])
         return self._plan[1]
 
     def _table(self, asked: Asked, values: np.ndarray) -> pd.DataFrame:

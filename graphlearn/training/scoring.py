@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch_frame import TensorFrame
 from torch_geometric.data import HeteroData
 
 from graphlearn.models import Ensemble, RelationalModel
 from graphlearn.sampling import SeedLoader, TemporalNeighborSampler
 from graphlearn.training.seeds import Seeds
+from graphlearn.typing import NodeType
 
 #: Seeds of one shared-time batch: its lower levels hold each row of the database once, whatever the number of seeds.
 SHARED_BATCH = 16_384
@@ -57,9 +59,15 @@ def seed_known(graph: HeteroData, seeds: Seeds) -> Tensor:
     return known
 
 
-def forward(model: RelationalModel | Ensemble, graph: HeteroData, batch: HeteroData) -> Tensor:
-    """The model's output for a batch, whose rows are read from ``graph``."""
-    rows = {name: graph[name].tf[batch[name].rows] for name in graph.node_types}
+def forward(
+    model: RelationalModel | Ensemble,
+    graph: HeteroData,
+    batch: HeteroData,
+    *,
+    rows: dict[NodeType, TensorFrame] | None = None,
+) -> Tensor:
+    """The model's output for a batch, whose rows are read from ``graph``, or given where they are not as there."""
+    rows = {name: graph[name].tf[batch[name].rows] for name in graph.node_types} if rows is None else rows
     times, dated = {}, {}
     for name in graph.node_types:
         store = graph[name]

@@ -88,6 +88,11 @@ class Seeds:
         label = None if self.label is None else self.label[at]
         return Seeds(self.node_type, self.index[at], self.seed_time[at], self.input_time[at], label, self.own_row)
 
+    def spread(self, most: int) -> Seeds:
+        """At most so many of these seeds, evenly spread over them, without features."""
+        count = min(most, len(self))
+        return self.take(np.arange(count) * len(self) // max(count, 1))
+
 
 def make_seeds(graph: HeteroData, task: Task, keys: pa.Array, seed_time: Tensor, cut: int | None) -> Seeds:
     """Seeds for primary keys at times; ``cut`` is the newest time any of them may see, or None for its own time.

@@ -32,6 +32,9 @@ def test_help_lists_the_commands_in_the_order_of_the_data(capfd):
         "evaluate",
         "backtest",
         "predict",
+        "explain",
+        "audit",
+        "report",
         "export",
         "submit",
         "demo",
@@ -74,7 +77,8 @@ def test_unknown_command(capfd):
     assert exit.main(["trian"]) == 2
     assert capfd.readouterr().err == (
         "UnknownNameError: no command 'trian'. Did you mean 'train'? "
-        "Known: check, demo, evaluate, export, features, inspect, label, predict, submit, train.\n"
+        "Known: audit, backtest, check, demo, evaluate, explain, export, features, inspect, label, predict, report, "
+        "submit, train.\n"
     )
 
 

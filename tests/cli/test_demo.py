@@ -37,6 +37,7 @@ def test_each_command_is_shown_before_it_runs(calls, tmp_path, capfd):
         ["train", f"{out}/shop", "--task", "churn", "--seed", "3", "--members", "1", "--out", f"{out}/churn"],
         ["evaluate", f"{out}/churn", f"{out}/shop"],
         ["predict", f"{out}/churn", f"{out}/shop", "--to", f"{out}/predictions.parquet"],
+        ["report", f"{out}/churn", f"{out}/shop"],
     ]
 
 
@@ -44,7 +45,7 @@ def test_it_ends_with_the_score_next_to_the_best_there_is(calls, tmp_path, capfd
     generator = load_generator()
     best = generator.best_auroc(seed=0, customers=50)["test"]
     assert exit.main(["demo", "--out", str(tmp_path / "demo"), "--customers", "50"]) == 0
-    summary = capfd.readouterr().out.splitlines()[-4:]
+    summary = capfd.readouterr().out.splitlines()[-5:]
     assert summary[1].split()[-1] == "0.750"
     assert f" {best:.3f}  (the generator knows the probabilities)" in summary[2]
 
@@ -102,3 +103,5 @@ def test_the_whole_path_runs_on_a_small_shop(tmp_path):
     table = pq.read_table(tmp_path / "demo" / "predictions.parquet")
     assert table.num_rows > 0
     assert {"seed_time", "prediction"} <= set(table.column_names)
+    assert done.stdout.endswith("Report: demo/churn/report.html\n")
+    assert "</html>" in (tmp_path / "demo/churn/report.html").read_text()

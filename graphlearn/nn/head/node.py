@@ -107,9 +107,14 @@ class NodeHead(Module):
 
     def predict(self, out: Tensor) -> Tensor:
         """Probabilities, or values in the unit of the label; float64, in which probabilities add up to 1."""
+        found = self.unbounded(out)
+        return found.clamp(self.low.double(), self.high.double()) if "regression" in self.task_type else found
+
+    def unbounded(self, out: Tensor) -> Tensor:
+        """The same, but values of a regression are not kept within the range of the train labels."""
         out = out.double()
         if "regression" in self.task_type:
-            return (out * self.scale + self.center).clamp(self.low.double(), self.high.double())
+            return out * self.scale + self.center
         if self.task_type == "multiclass_classification":
             return out.softmax(dim=-1)
         return out.sigmoid()
