@@ -69,7 +69,7 @@ class Explainer:
         said = self.say(asked, output)
         hidden = frozenset(task.remove_columns)
         (node,) = seeds_of(asked).index.tolist()
-        effects, base = self._features(said)
+        effects, base = self.effects(said)
         picks: list[Pick] = []
         own: list[Pick] = []
         without = seen = None
@@ -141,7 +141,7 @@ class Explainer:
             score = Scorer(run.model, self.graph, batch, chosen, run.weights["gnn"], rest)
         return Said(one(predicted), chosen, what, score, features)
 
-    def _features(self, said: Said) -> tuple[np.ndarray | None, float | None]:
+    def effects(self, said: Said) -> tuple[np.ndarray | None, float | None]:
         """What each feature adds, ``[F]``, and where the trees' effects start, if there are trees alone."""
         if said.features is None:
             return None, None
