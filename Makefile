@@ -16,7 +16,7 @@ demo: setup
 	$(BIN)/graphlearn demo --out build/demo --force $(DEMO)
 
 test: setup
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST)
 
 check: lint test
 
