@@ -74,7 +74,7 @@ def test_unknown_command(capfd):
     assert exit.main(["trian"]) == 2
     assert capfd.readouterr().err == (
         "UnknownNameError: no command 'trian'. Did you mean 'train'? "
-        "Known: check, demo, evaluate, export, features, inspect, label, predict, submit, train.\n"
+        "Known: backtest, check, demo, evaluate, export, features, inspect, label, predict, submit, train.\n"
     )
 
 
