@@ -15,13 +15,13 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.storage import NodeStorage
 
 from graphlearn.errors import SchemaError, UsageError, unknown_name
-from graphlearn.graph.keys import refuse_missing
 from graphlearn.graph.nodes import NodeMap, match_later, node_map
 from graphlearn.graph.statistics import Statistics, fit_statistics
 from graphlearn.graph.table import Progress, TableRows, read_table
 from graphlearn.graph.text import TextEncoder
 from graphlearn.ops.index import index_to_csr
 from graphlearn.schema.connect import Database
+from graphlearn.schema.keys import refuse_missing
 from graphlearn.schema.schema import ForeignKey, Schema, Table
 from graphlearn.tasks.times import TimeLike, time_us
 from graphlearn.typing import EdgeType

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from graphlearn.database.stream import DATA, stream, temporary_table
-from graphlearn.graph.keys import is_whole
 from graphlearn.ops.index import KeyTable
 from graphlearn.schema.connect import Database
+from graphlearn.schema.keys import is_whole
 from graphlearn.schema.schema import Table
 
 Numbers: TypeAlias = npt.NDArray[Any]

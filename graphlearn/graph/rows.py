@@ -17,10 +17,10 @@ from torch_frame.data import MultiEmbeddingTensor, MultiNestedTensor
 from torch_frame.data.stats import StatType
 
 from graphlearn.database.sql import time_us
-from graphlearn.graph.keys import cell
-from graphlearn.graph.statistics import ColumnStatistics, category_sql, numeric_sql, parts_sql
+from graphlearn.graph.statistics import ColumnStatistics, parts_sql
 from graphlearn.graph.text import Floats, TextEncoder, encode_texts
 from graphlearn.ops.index import take_rows
+from graphlearn.schema.keys import category_sql, cell, numeric_sql
 from graphlearn.schema.schema import Table
 
 Ints: TypeAlias = npt.NDArray[np.int64]

@@ -9,11 +9,11 @@ from typing import Any
 
 from graphlearn.database.sql import is_time, literal, time_us
 from graphlearn.errors import SchemaError
-from graphlearn.graph.keys import cell, match_sql, rows_of, time_sql
 from graphlearn.graph.text import TextEncoder, vector_length
 from graphlearn.schema.connect import Database
+from graphlearn.schema.keys import category_sql, cell, numeric_sql, visible_rows
 from graphlearn.schema.profile import is_list, is_number, item_type
-from graphlearn.schema.schema import Column, ForeignKey, Table
+from graphlearn.schema.schema import Column, Table
 
 MAX_CATEGORIES = 20_000
 """Categories beyond the most frequent so many count as unseen."""
@@ -24,7 +24,6 @@ the values in memory."""
 TOGETHER = 32
 """How many columns one query looks at: the time to plan a query grows with the square of its columns."""
 _DAY = 86_400_000_000
-_GREATEST = 1e100  # beyond it lie marks for missing values, whose squares are infinite
 
 
 @dataclass(frozen=True)
@@ -112,51 +111,6 @@ def fit_statistics(
             text_encoder = None
         tables[name] = _fit_table(db, table, columns, fit_until, text_dim)
     return Statistics(fit_until, tables)
-
-
-def visible_rows(db: Database, table: Table, fit_until: int | None) -> str:
-    """SQL that follows FROM, for the rows of ``table`` that statistics may read."""
-    if fit_until is None:
-        return rows_of(table.name)
-    return _visible(db, table, fit_until, ()) or rows_of(table.name)
-
-
-def _visible(db: Database, table: Table, fit_until: int, below: tuple[str, ...]) -> str | None:
-    """None stands for all rows: nothing bounds them in time."""
-    time = time_sql(table)
-    if time is not None:
-        undated = f" OR {time} IS NULL" if table.null_time == "keep" else ""
-        return f"(SELECT * FROM {rows_of(table.name)} AS t WHERE {time} <= {int(fit_until)}{undated})"
-    below = (*below, table.name)
-    known = []
-    for child in db.schema.tables.values():
-        keys = [key for key in child.fkeys if key.table == table.name and child.name not in below]
-        rows = _visible(db, child, fit_until, below) if keys else None
-        if rows is not None:
-            known += [_named(db, table, child, key, rows) for key in keys]
-    return f"(SELECT * FROM {rows_of(table.name)} AS t WHERE {' OR '.join(known)})" if known else None
-
-
-def _named(db: Database, table: Table, child: Table, key: ForeignKey, rows: str) -> str:
-    """Whether a row ``t`` is named by one of ``rows`` of ``child``."""
-    names = ", ".join(cell(c) for c in table.pkey)
-    return f"({names}) IN (SELECT {', '.join(match_sql(db, child, key))} FROM {rows} AS t)"
-
-
-def numeric_sql(column: Column) -> str:
-    """SQL for a numerical cell as a DOUBLE; NULL where it is missing, infinite, not a number, or beyond 1e100."""
-    value = f"TRY_CAST({cell(column.name)} AS DOUBLE)"
-    return f"CASE WHEN abs({value}) <= {_GREATEST} THEN {value} END"
-
-
-def category_sql(column: Column) -> str:
-    """SQL for a categorical cell as text; 1, 1.0 and 1.00 are one category, as types change when a table grows."""
-    value = cell(column.name)
-    text = f"CAST({value} AS VARCHAR)"
-    if column.dtype in ("FLOAT", "DOUBLE") or column.dtype.startswith("DECIMAL"):
-        whole = f"TRY_CAST({value} AS HUGEINT)"
-        return f"CASE WHEN {whole} = {value} THEN CAST({whole} AS VARCHAR) ELSE {text} END"
-    return text
 
 
 def parts_sql(column: Column, separator: str) -> str:

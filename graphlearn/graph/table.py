@@ -19,13 +19,13 @@ from torch import Tensor
 from torch_frame.data.stats import StatType
 
 from graphlearn.database.stream import stream
-from graphlearn.graph.keys import cell, check_unique, kept_sql, key_sql, match_sql, rows_of, tie_sql, time_sql
 from graphlearn.graph.nodes import NodeMap
 from graphlearn.graph.rows import RowWriter, feature_sql
 from graphlearn.graph.statistics import ColumnStatistics
 from graphlearn.graph.text import TextEncoder
 from graphlearn.ops.index import row_order, take_rows
 from graphlearn.schema.connect import Database
+from graphlearn.schema.keys import cell, check_unique, kept_sql, key_sql, match_sql, rows_of, tie_sql, time_sql
 from graphlearn.schema.schema import ForeignKey, Table
 
 Progress = Callable[[str, int, int], None]
