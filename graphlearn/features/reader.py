@@ -1,0 +1,231 @@
+"""From a database to the features of seeds: each source is read once, sorted, and every window is cut from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from graphlearn.database.stream import DATA, temporary_table
+from graphlearn.features.columns import LABELS, Value, label_key, rows_sql
+from graphlearn.features.functions import Feature, View, of_the_seed
+from graphlearn.features.history import past_labels
+from graphlearn.features.paths import Hop, Hub, Source
+from graphlearn.features.rows import MISSING, Floats, Ints, Rows
+from graphlearn.schema.keys import one_key_sql
+from graphlearn.tasks.task import Task
+
+if TYPE_CHECKING:
+    from graphlearn.schema import Database
+
+Progress = Callable[[int, int], None]
+_HUBS = "__hubs"
+_BATCH = 1_000_000
+
+
+class Reader:
+    """The rows that features are made of.
+
+    Args:
+        db: The database.
+        task: The task.
+        features: What will be computed.
+        hidden: (table, column) pairs that are not read.
+        upto: The newest input time that will be asked for, microseconds UTC, or None: any.
+        whole: Read all rows now and keep them in memory, so that one entity takes milliseconds; the reader then does
+            not see rows that come later. Otherwise each call reads the rows of its own seeds.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        task: Task,
+        features: Sequence[Feature],
+        hidden: frozenset[tuple[str, str]],
+        *,
+        upto: int | None = None,
+        whole: bool = False,
+    ) -> None:
+        self.db, self.task, self.features, self.hidden = db, task, tuple(features), hidden
+        self.entity = Hub("entity", task.entity_table)
+        self.wanted: dict[Source, list[Value]] = {}
+        for feature in self.features:
+            if feature.source is not None:
+                self._want(feature.source, feature.value)
+                self._want_hub(feature.source.hub)
+        self._whole: dict[Source, tuple[Rows, pd.Index]] = {}
+        self._upto = upto
+        self._everyone: dict[Source, Rows] = {}
+        self._stack = ExitStack()
+        labelled = [source for source in self.wanted if source.labels]
+        if labelled:
+            self._put_labels(labelled)
+        if whole:
+            try:
+                for source in self.wanted:
+                    self._whole[source] = self._all(source)
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """Removes the temporary tables."""
+        self._stack.close()
+
+    def compute(self, pkey: pa.Array, seed_time: Ints, input_time: Ints) -> npt.NDArray[np.float32]:
+        """The features of seeds, float32 ``[N, F]``; NaN where they are missing."""
+        values = np.empty((len(pkey), len(self.features)), dtype=np.float32, order="F")
+        hubs = _Hubs(self, pkey, seed_time, input_time)
+        by_source: dict[Source | None, list[int]] = {}
+        for i, feature in enumerate(self.features):
+            by_source.setdefault(feature.source, []).append(i)
+        for source, members in by_source.items():
+            view = None if source is None else hubs.view(source)
+            for i in members:
+                feature = self.features[i]
+                made = of_the_seed(feature.function, seed_time, input_time) if view is None else view.compute(feature)
+                values[:, i] = made
+            if source is not None:
+                hubs.forget(source)
+        return values
+
+    def rows(self, source: Source, keys: pa.Array) -> Rows:
+        """The rows of hubs; hub ``i`` is ``keys[i]``. Of everyone there is one hub."""
+        if source in self._whole:
+            rows, index = self._whole[source]
+            if source.hub.kind == "all":
+                return rows
+            return rows.of(index.get_indexer(keys.to_pandas()).astype(np.int64))
+        if source.hub.kind == "all":
+            if source not in self._everyone:
+                self._everyone[source] = self._load(source, None, 1)
+            return self._everyone[source]
+        data = pa.table({"code": np.arange(len(keys)), "key": keys})
+        dtype = self._key_type(source.hub.table)
+        sql = f"SELECT code, TRY_CAST(key AS {dtype}) AS key FROM {DATA}"
+        with temporary_table(self.db, _HUBS, sql, data=data) as name:
+            return self._load(source, name, len(keys))
+
+    def _want(self, source: Source, value: Value | None) -> None:
+        found = self.wanted.setdefault(source, [])
+        if value is not None and value not in found:
+            found.append(value)
+
+    def _want_hub(self, hub: Hub) -> None:
+        if hub.kind in ("parent", "last"):
+            self._want(*hub_key(self.entity, hub))
+
+    def _all(self, source: Source) -> tuple[Rows, pd.Index]:
+        if source.hub.kind == "all":
+            return self._load(source, None, 1), pd.Index([])
+        every = rows_sql(self.db, source, [], self.hidden, keys=None)
+        keys = self.db.arrow(f"SELECT DISTINCT key FROM ({every}) ORDER BY key")["key"].combine_chunks()
+        return self.rows(source, keys), pd.Index(keys.to_pandas())
+
+    def _load(self, source: Source, keys: str | None, hubs: int) -> Rows:
+        values = self.wanted[source]
+        sql = rows_sql(self.db, source, values, self.hidden, keys=keys)
+        table = self.db.arrow(f"SELECT * EXCLUDE (tie) FROM ({sql}) ORDER BY key, time, tie")
+        start = np.searchsorted(table["key"].to_numpy(), np.arange(hubs + 1))
+        rows = Rows(start.astype(np.int64), table["time"].to_numpy(), {})
+        for i, value in enumerate(values):
+            column = table[f"v{i}"]
+            if value.kind == "key":
+                encoded = column.combine_chunks().dictionary_encode()
+                rows.keys[value] = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+                rows.dictionary[value] = encoded.dictionary
+            elif value.kind == "hash":
+                rows.columns[value] = column.fill_null(MISSING).to_numpy()
+            else:
+                rows.columns[value] = column.cast(pa.float64()).to_numpy()
+            if source.is_own:
+                rows.known[value] = table[f"known_{i}"].fill_null(2**62).to_numpy()
+        return rows
+
+    def _key_type(self, table: str) -> str:
+        schema = self.db.schema[table]
+        if len(schema.pkey) > 1 or one_key_sql(schema, ["x"]) != "x":
+            return "VARCHAR"
+        return self.db.columns(table)[schema.pkey[0]]
+
+    def _put_labels(self, sources: list[Source]) -> None:
+        """The table of past labels, with the hubs that each label's entity had at its seed time."""
+        table = past_labels(self.db, self.task, self._upto)
+        time = table["seed_time"].to_numpy()
+        hubs = _Hubs(self, table["key"].combine_chunks(), time, time)
+        for source in sources:
+            if source.hub.kind in ("parent", "last"):
+                table = table.append_column(label_key(source), hubs.keys(source.hub))
+        self._stack.enter_context(temporary_table(self.db, LABELS, f"SELECT * FROM {DATA}", data=table))
+
+
+class _Hubs:
+    """The hubs of seeds: which rows of which tables they look at."""
+
+    def __init__(self, reader: Reader, pkey: pa.Array, seed_time: Ints, input_time: Ints) -> None:
+        self.reader, self.seed_time, self.input_time = reader, seed_time, input_time
+        self._coded: dict[Hub, tuple[Ints, pa.Array]] = {reader.entity: _encode(pkey)}
+        self._views: dict[Source, View] = {}
+
+    def keys(self, hub: Hub) -> pa.Array:
+        """The key of each seed's hub; NULL: it has none."""
+        codes, keys = self.coded(hub)
+        return keys.take(pa.array(codes, mask=codes < 0))
+
+    def coded(self, hub: Hub) -> tuple[Ints, pa.Array]:
+        """Position of each seed's hub among distinct keys, or -1, and these keys."""
+        if hub not in self._coded:
+            if hub.kind == "all":
+                self._coded[hub] = np.zeros(len(self.seed_time), dtype=np.int64), pa.nulls(1)
+            else:
+                source, value = hub_key(self.reader.entity, hub)
+                view = self.view(source)
+                codes = view.key(value)
+                dictionary = view.rows.dictionary[value]
+                used = np.unique(codes[codes >= 0])
+                narrow = np.where(codes < 0, -1, np.searchsorted(used, codes))
+                self._coded[hub] = narrow, dictionary.take(pa.array(used))
+        return self._coded[hub]
+
+    def view(self, source: Source) -> View:
+        """What the seeds see of a source."""
+        if source not in self._views:
+            task = self.reader.task
+            codes, keys = self.coded(source.hub)
+            self._views[source] = View(
+                self.reader.rows(source, keys),
+                codes,
+                self.seed_time,
+                self.input_time,
+                strict=task.completes and not source.labels,
+                own=task.completes,
+            )
+        return self._views[source]
+
+    def forget(self, source: Source) -> None:
+        """Lets go of rows that no other hub is found by."""
+        if all(value.kind != "key" for value in self.reader.wanted[source]):
+            self._views.pop(source, None)
+
+
+def hub_key(entity: Hub, hub: Hub) -> tuple[Source, Value]:
+    """Where the key of a hub is read."""
+    if hub.kind == "parent":
+        return Source(entity, entity.table), Value("key", via=hub.path)
+    down, up = hub.path
+    return Source(entity, down.table, (down,)), Value("key", via=(up,))
+
+
+def _encode(keys: pa.Array) -> tuple[Ints, pa.Array]:
+    if isinstance(keys, pa.ChunkedArray):
+        keys = keys.combine_chunks()
+    encoded = keys.dictionary_encode()
+    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
+
+
+__all__ = ["Floats", "Hop", "Progress", "Reader", "hub_key", "pc"]
