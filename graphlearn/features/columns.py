@@ -82,7 +82,11 @@ def rows_sql(
         at = schema[below[i].table] if below else table
         if i:
             child, key = schema[below[i - 1].table], foreign_key(schema, below[i - 1].table, below[i - 1].key)
-            joins.append(_join("JOIN", at.name, alias, key_sql(at, alias), one_key_sql(at, match_sql(db, child, key, rows[i - 1]))))
+            joins.append(
+                _join(
+                    "JOIN", at.name, alias, key_sql(at, alias), one_key_sql(at, match_sql(db, child, key, rows[i - 1]))
+                )
+            )
         time = time_sql(at, alias)
         if time is not None:
             times.append(time)

@@ -97,9 +97,7 @@ class View:
         there = (self.hub >= 0) & (self.rows.start[self.hub] < self.rows.start[self.hub + 1])
         row = np.where(there, self.start, -1)
         seen = _take(self.rows.known[value], row) <= self.input_time
-        if self.own and not value.via:
-            seen = np.ones_like(seen)
-        elif self.own and value.kind == "key" and len(value.via) == 1:
+        if (self.own and not value.via) or (self.own and value.kind == "key" and len(value.via) == 1):
             seen = np.ones_like(seen)
         return np.where(seen, row, -1)
 

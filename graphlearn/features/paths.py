@@ -128,10 +128,7 @@ def sources(schema: Schema, entity: str, hidden: frozenset[tuple[str, str]], las
     found += [Source(me, path[-1].table, path) for path in downs(schema, entity, MAX_KEYS, hidden)]
     for chain in ups(schema, entity, MAX_KEYS - 1, hidden):
         hub = Hub("parent", chain[-1].table, chain)
-        found += [
-            Source(hub, path[-1].table, path)
-            for path in downs(schema, hub.table, MAX_KEYS - len(chain), hidden)
-        ]
+        found += [Source(hub, path[-1].table, path) for path in downs(schema, hub.table, MAX_KEYS - len(chain), hidden)]
     for hub in last_hubs(schema, entity, hidden, lasting):
         found += [Source(hub, path[-1].table, path) for path in downs(schema, hub.table, MAX_KEYS - 2, hidden)]
     near = dict.fromkeys(source.table for source in found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from graphlearn.database import is_time
 from graphlearn.features.columns import rows_sql
-from graphlearn.features.paths import Hop, Source, foreign_key, usable_keys
+from graphlearn.features.paths import Hop, Source, usable_keys
 from graphlearn.schema.keys import category_sql, cell, match_sql, numeric_sql, one_key_sql, time_sql, visible_rows
 from graphlearn.schema.schema import Column, Table
 
@@ -161,6 +161,3 @@ def span_text(us: int) -> str:
         if us % size == 0:
             return f"{us // size}{unit}"
     return f"{us}us"
-
-
-__all__ = ["Profile", "foreign_key", "lasting_keys", "profile_table", "span_text", "windows"]

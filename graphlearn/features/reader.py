@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from graphlearn.database.stream import DATA, temporary_table
 from graphlearn.features.columns import LABELS, Value, label_key, rows_sql
 from graphlearn.features.functions import Feature, View, of_the_seed
 from graphlearn.features.history import past_labels
-from graphlearn.features.paths import Hop, Hub, Source
-from graphlearn.features.rows import MISSING, Floats, Ints, Rows
+from graphlearn.features.paths import Hub, Source
+from graphlearn.features.rows import MISSING, Ints, Rows
 from graphlearn.schema.keys import one_key_sql
 from graphlearn.tasks.task import Task
 
@@ -226,6 +225,3 @@ def _encode(keys: pa.Array) -> tuple[Ints, pa.Array]:
         keys = keys.combine_chunks()
     encoded = keys.dictionary_encode()
     return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
-
-
-__all__ = ["Floats", "Hop", "Progress", "Reader", "hub_key", "pc"]
