@@ -82,11 +82,8 @@ def rows_sql(
         at = schema[below[i].table] if below else table
         if i:
             child, key = schema[below[i - 1].table], foreign_key(schema, below[i - 1].table, below[i - 1].key)
-            joins.append(
-                _join(
-                    "JOIN", at.name, alias, key_sql(at, alias), one_key_sql(at, match_sql(db, child, key, rows[i - 1]))
-                )
-            )
+            named = one_key_sql(at, match_sql(db, child, key, rows[i - 1]))
+            joins.append(f"\nJOIN {rows_of(at.name)} AS {alias} ON {key_sql(at, alias)} = {named}")
         time = time_sql(at, alias)
         if time is not None:
             times.append(time)
@@ -199,10 +196,6 @@ def _value_sql(db: Database, source: Source, value: Value, aliases: dict[tuple[H
         return f"CASE WHEN {raw} IS NOT NULL THEN CAST(hash({raw}) >> 1 AS BIGINT) END"
     assert value.kind == "when", value.kind
     return time_us(raw, column.dtype)
-
-
-def _join(kind: str, table: str, alias: str, key: str, value: str) -> str:
-    return f"\n{kind} {rows_of(table)} AS {alias} ON {key} = {value}"
 
 
 def _greatest(times: list[str]) -> str:

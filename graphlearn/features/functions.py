@@ -82,7 +82,7 @@ class View:
         return made
 
     def key(self, value: Value) -> Ints:
-        """Position in the dictionary of the newest key that is not NULL, or of the own row's, int64 ``[N]``; else -1."""
+        """Position in the dictionary of the newest key that is not NULL, or of the own row's, or -1, int64 ``[N]``."""
         codes = self.rows.keys[value]
         if value in self.rows.known:
             first = self._first_row(value)
@@ -163,9 +163,10 @@ class View:
             assert feature.window is None
             return sum_between(self.rows.distinct(feature.value), self.start, low, self.high)
         index = self.high[:, None] - 1 - np.arange(feature.rows)  # [N, rows]
-        x = np.sort(np.where(index >= low[:, None], _take(self.rows.columns[feature.value], index), MISSING), axis=1)
-        changes = (x[:, 1:] != x[:, :-1]).sum(axis=1)
-        return (changes + (x[:, 0] != MISSING)).astype(np.float64)
+        seen = np.where(index >= low[:, None], _take(self.rows.columns[feature.value], index), MISSING)
+        x = np.sort(seen, axis=1)
+        found: Floats = ((x[:, 1:] != x[:, :-1]).sum(axis=1) + (x[:, 0] != MISSING)).astype(np.float64)
+        return found
 
     def _mode(self, feature: Feature, low: Ints) -> Floats:
         assert feature.value is not None
@@ -200,14 +201,15 @@ class View:
 def of_the_seed(function: str, seed_time: Ints, input_time: Ints) -> Floats:
     """What depends on the times of the seed alone: staleness in days, month, day of the week, hour."""
     if function == "staleness":
-        return (seed_time - input_time) / DAY
-    when = seed_time.astype("datetime64[us]")
+        return np.asarray((seed_time - input_time) / DAY)
     if function == "month":
-        return when.astype("datetime64[M]").astype(np.int64) % 12 + 1.0
-    if function == "weekday":
-        return (seed_time // DAY + 3) % 7 + 0.0  # 1970-01-01 was a Thursday; 0 is Monday
-    assert function == "hour", function
-    return seed_time % DAY // (DAY // 24) + 0.0
+        found = seed_time.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64) % 12 + 1
+    elif function == "weekday":
+        found = (seed_time // DAY + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
+    else:
+        assert function == "hour", function
+        found = seed_time % DAY // (DAY // 24)
+    return found.astype(np.float64)
 
 
 def _take(x: np.ndarray, index: Ints) -> np.ndarray:

@@ -81,9 +81,11 @@ def ups(schema: Schema, table: str, most: int, hidden: frozenset[tuple[str, str]
         further = []
         for chain in level:
             at = chain[-1].table if chain else table
-            for key in usable_keys(schema, schema[at], hidden):
-                if all(key.table != hop.table for hop in chain):
-                    further.append((*chain, Hop(key.table, key.name, False)))
+            further += [
+                (*chain, Hop(key.table, key.name, False))
+                for key in usable_keys(schema, schema[at], hidden)
+                if all(key.table != hop.table for hop in chain)
+            ]
         yield from further
         level = further
 
@@ -96,9 +98,11 @@ def downs(schema: Schema, table: str, most: int, hidden: frozenset[tuple[str, st
         for chain in level:
             at = chain[-1].table if chain else table
             for child in schema.tables.values():
-                for key in usable_keys(schema, child, hidden):
-                    if key.table == at and all(child.name != hop.table for hop in chain):
-                        further.append((*chain, Hop(child.name, key.name, True)))
+                further += [
+                    (*chain, Hop(child.name, key.name, True))
+                    for key in usable_keys(schema, child, hidden)
+                    if key.table == at and all(child.name != hop.table for hop in chain)
+                ]
         yield from further
         level = further
 

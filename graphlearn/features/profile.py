@@ -73,8 +73,8 @@ def profile_table(db: Database, table: Table, until: int, hidden: frozenset[tupl
         words: list[tuple[str, int]] = []
         if kind == "category":
             words = db.rows(
-                f"SELECT word, count(*) FROM (SELECT {category_sql(column)} AS word FROM {rows}) WHERE word IS NOT NULL "
-                f"GROUP BY word ORDER BY count(*) DESC, word LIMIT {VOCABULARY}"
+                f"SELECT word, count(*) FROM (SELECT {category_sql(column)} AS word FROM {rows}) "
+                f"WHERE word IS NOT NULL GROUP BY word ORDER BY count(*) DESC, word LIMIT {VOCABULARY}"
             )
         profiles.append(
             Profile(

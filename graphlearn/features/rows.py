@@ -67,9 +67,8 @@ class Rows:
 
         Cost: one step over all seeds for each doubling of the longest list.
         """
-        side = "left" if strict else "right"
         if len(self.start) == 2:
-            found = np.searchsorted(self.time, time, side=side)
+            found = np.searchsorted(self.time, time, side="left" if strict else "right")
             return np.where(hub < 0, 0, found)
         low, high = np.where(hub < 0, 0, self.start[hub]), np.where(hub < 0, 0, self.start[hub + 1])
         if not self.size:
@@ -113,10 +112,8 @@ class Rows:
 
     def _running(self, x: Floats) -> Floats:
         # Summed within each hub: a difference of sums over all would carry the rounding of other hubs' values.
-        if len(self.start) == 2:
-            total = np.cumsum(x)
-        else:
-            total = pd.Series(x).groupby(self.hub, sort=False).cumsum().to_numpy()
+        one = len(self.start) == 2
+        total: Floats = np.cumsum(x) if one else pd.Series(x).groupby(self.hub, sort=False).cumsum().to_numpy()
         return np.concatenate([[0.0], total])
 
 
