@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from graphlearn.errors import UsageError
+from graphlearn.errors import UsageError, unknown_name
 from graphlearn.features.candidates import Candidates
 from graphlearn.features.columns import Value
 from graphlearn.features.functions import Feature
@@ -19,6 +19,7 @@ from graphlearn.features.paths import Hop, Hub, Source, last_hubs, sources, ups
 from graphlearn.features.profile import lasting_keys, profile_table, windows
 from graphlearn.features.reader import Reader
 from graphlearn.features.rows import Floats, Ints
+from graphlearn.features.sql import features_sql
 from graphlearn.schema.keys import check_unique
 from graphlearn.tasks.labels import time_range
 from graphlearn.tasks.task import Task
@@ -89,9 +90,15 @@ class Aggregates:
     """
 
     def __init__(
-        self, task: Task, features: Sequence[Feature], dropped: Sequence[tuple[str, str]] = (), *, until: int
+        self,
+        task: Task,
+        features: Sequence[Feature],
+        dropped: Sequence[tuple[str, str]] = (),
+        *,
+        until: int,
+        db: Database | None = None,
     ) -> None:
-        self.task, self.features, self.until = task, tuple(features), until
+        self.task, self.features, self.until, self.db = task, tuple(features), until, db
         self.names = tuple(feature.name for feature in self.features)
         self.dropped = tuple((name, why) for name, why in dropped)
         self.categorical = tuple(feature.categorical for feature in self.features)
@@ -123,7 +130,7 @@ class Aggregates:
             raise UsageError(f"'max_features' must be >= 0, got {max_features}.")
         until = task.val_time if until is None else until
         if max_features == 0:
-            return cls(task, (), until=until)
+            return cls(task, (), until=until, db=db)
         candidates, dropped = _candidates(db, task, until)
         kept: list[Feature] = []
         chooser = _Chooser(db, task, until)
@@ -135,7 +142,7 @@ class Aggregates:
         over = f"over the budget of {max_features}"
         dropped += chooser.dropped
         dropped += [(feature.name, over) for feature in (*kept[max_features:], *candidates[at:])]
-        return cls(task, kept[:max_features], dropped, until=until)
+        return cls(task, kept[:max_features], dropped, until=until, db=db)
 
     def open(self, db: Database, *, upto: int | None = None) -> Reader:
         """Reads all rows into memory once, so that later calls take milliseconds; see :class:`Reader`.
@@ -189,6 +196,42 @@ class Aggregates:
             progress(len(pkey), len(pkey))
         return Features(self.names, values, self.categorical, self.origin)
 
+    def sql(self, name: str | None = None, *, db: Database | None = None) -> str:
+        """The SELECT that makes the values, of one feature or of all: ``seed`` and a column per feature.
+
+        It runs on the connection of the database and reads, beside its tables, a table ``seeds(seed, pkey, seed_time,
+        input_time)``, a number for each seed, its entity and its times in microseconds UTC, and, for label history, the
+        table ``labels`` that :meth:`past_labels` gives.
+
+        Args:
+            name: Of a feature; by default all.
+            db: The database; by default that of the plan.
+
+        Raises:
+            UnknownNameError: If there is no such feature.
+            UsageError: If the plan was read without a database.
+        """
+        db = db or self.db
+        if db is None:
+            raise UsageError("this plan was read without a database, whose schema its SQL depends on: pass 'db'.")
+        if name is not None and name not in self.names:
+            raise unknown_name("feature", name, self.names)
+        chosen = [feature for feature in self.features if name is None or feature.name == name]
+        return features_sql(db, self.task, chosen, _hidden(self.task))
+
+    def past_labels(self, db: Database, *, upto: int | None = None) -> pa.Table:
+        """The past labels that label history is made of: ``key``, ``seed_time``, ``known`` (since when), the label.
+
+        Args:
+            db: The database.
+            upto: Labels of splits that begin later, microseconds UTC, are not read.
+        """
+        reader = Reader(db, self.task, self.features, _hidden(self.task), upto=upto)
+        try:
+            return reader.labels()
+        finally:
+            reader.close()
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values that survive JSON exactly; all that is needed to compute the features of a database."""
         return {
@@ -208,7 +251,8 @@ class Aggregates:
         if db is not None:
             for feature in features:
                 _check_there(db, feature)
-        return cls(task, features, [(name, why) for name, why in values["dropped"]], until=values["until"])
+        dropped = [(name, why) for name, why in values["dropped"]]
+        return cls(task, features, dropped, until=values["until"], db=db)
 
 
 def _hidden(task: Task) -> frozenset[tuple[str, str]]:

@@ -56,6 +56,7 @@ def rows_sql(
     hidden: frozenset[tuple[str, str]],
     *,
     keys: str | None,
+    labels: str | None = None,
 ) -> str:
     """The rows of a source: ``key`` (of everyone 0), ``time``, ``tie``, and one column ``v0``, ``v1``, … per value.
 
@@ -70,9 +71,10 @@ def rows_sql(
         values: What to read.
         hidden: (table, column) pairs that may not be read, not even for the order of rows.
         keys: A table ``(code, key)`` of the hubs that are wanted; then ``key`` is the code. None: all.
+        labels: The table of past labels.
     """
     if source.labels:
-        return _labels_sql(source, values, keys)
+        return _labels_sql(source, values, keys, labels or f"temp.{quote(LABELS)}")
     schema = db.schema
     table = schema[source.table]
     joins, times, needed = [], [], []
@@ -126,14 +128,14 @@ def rows_sql(
     return f"SELECT {', '.join(select)}\nFROM {rows_of(table.name)} AS t{''.join(joins)}{where}"
 
 
-def _labels_sql(source: Source, values: list[Value], keys: str | None) -> str:
-    """The same from the temporary table of past labels, whose columns are named like values."""
+def _labels_sql(source: Source, values: list[Value], keys: str | None, labels: str) -> str:
+    """The same from the table of past labels, whose columns are named like values."""
     key = "0" if source.hub.kind == "all" else f"t.{quote(label_key(source))}"
     join = "" if keys is None else f" JOIN {keys} AS k ON k.key = {key}"
     shown = ["k.code AS key" if keys is not None else f"{key} AS key", "t.known AS time", "t.tie AS tie"]
     shown += [f"t.{quote(value.column)} AS v{i}" for i, value in enumerate(values)]
     where = "" if keys is not None or key == "0" else f"\nWHERE {key} IS NOT NULL"
-    return f"SELECT {', '.join(shown)}\nFROM temp.{quote(LABELS)} AS t{join}{where}"
+    return f"SELECT {', '.join(shown)}\nFROM {labels} AS t{join}{where}"
 
 
 def label_key(source: Source) -> str:

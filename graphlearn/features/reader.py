@@ -62,9 +62,9 @@ class Reader:
         self._upto = upto
         self._everyone: dict[Source, Rows] = {}
         self._stack = ExitStack()
-        labelled = [source for source in self.wanted if source.labels]
-        if labelled:
-            self._put_labels(labelled)
+        if any(source.labels for source in self.wanted):
+            data = self.labels()
+            self._stack.enter_context(temporary_table(db, LABELS, f"SELECT * FROM {DATA}", data=data))
         if whole:
             try:
                 for source in self.wanted:
@@ -92,6 +92,16 @@ class Reader:
             if source is not None:
                 hubs.forget(source)
         return values
+
+    def labels(self) -> pa.Table:
+        """Past labels, with the keys of the hubs that each label's entity had at its seed time."""
+        table = past_labels(self.db, self.task, self._upto)
+        time = table["seed_time"].to_numpy()
+        hubs = _Hubs(self, table["key"].combine_chunks(), time, time)
+        for source in self.wanted:
+            if source.labels and source.hub.kind in ("parent", "last"):
+                table = table.append_column(label_key(source), hubs.keys(source.hub))
+        return table
 
     def rows(self, source: Source, keys: pa.Array) -> Rows:
         """The rows of hubs; hub ``i`` is ``keys[i]``. Of everyone there is one hub."""
@@ -151,16 +161,6 @@ class Reader:
         if len(schema.pkey) > 1 or one_key_sql(schema, ["x"]) != "x":
             return "VARCHAR"
         return self.db.columns(table)[schema.pkey[0]]
-
-    def _put_labels(self, sources: list[Source]) -> None:
-        """The table of past labels, with the hubs that each label's entity had at its seed time."""
-        table = past_labels(self.db, self.task, self._upto)
-        time = table["seed_time"].to_numpy()
-        hubs = _Hubs(self, table["key"].combine_chunks(), time, time)
-        for source in sources:
-            if source.hub.kind in ("parent", "last"):
-                table = table.append_column(label_key(source), hubs.keys(source.hub))
-        self._stack.enter_context(temporary_table(self.db, LABELS, f"SELECT * FROM {DATA}", data=table))
 
 
 class _Hubs:

@@ -113,7 +113,8 @@ class Rows:
     def _running(self, x: Floats) -> Floats:
         # Summed within each hub: a difference of sums over all would carry the rounding of other hubs' values.
         one = len(self.start) == 2
-        total: Floats = np.cumsum(x) if one else pd.Series(x).groupby(self.hub, sort=False).cumsum().to_numpy()
+        grouped = None if one else pd.Series(x).groupby(self.hub, sort=False)
+        total = np.cumsum(x) if grouped is None else grouped.cumsum().to_numpy(np.float64)
         return np.concatenate([[0.0], total])
 
 
