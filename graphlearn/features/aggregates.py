@@ -21,7 +21,6 @@ from graphlearn.features.reader import Reader
 from graphlearn.features.rows import Floats, Ints
 from graphlearn.features.sql import features_sql
 from graphlearn.schema.keys import check_unique
-from graphlearn.tasks.labels import time_range
 from graphlearn.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -271,14 +270,12 @@ def _candidates(db: Database, task: Task, until: int) -> tuple[list[Feature], li
         if schema[table].pkey:
             check_unique(db, schema[table])
     profiles = {name: profile_table(db, schema[name], until, hidden) for name in {**tables, **reached}}
-    dated = any(table.time_col is not None for table in schema.tables.values())
-    first = time_range(db)[0] if dated else until
     children = [
         source
         for source in found
         if source.hub.kind == "entity" and len(source.path) == 1 and schema[source.table].time_col is not None
     ]
-    spans = windows(db, children, task.timedelta, until, first)
+    spans = windows(db, children, task.timedelta, until)
     me = Hub("entity", entity)
     hubs = [me, *last_hubs(schema, entity, hidden, lasting), Hub("all")]
     hubs += [Hub("parent", chain[-1].table, chain) for chain in ups(schema, entity, 1, hidden)]

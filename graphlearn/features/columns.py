@@ -61,8 +61,8 @@ def rows_sql(
     """The rows of a source: ``key`` (of everyone 0), ``time``, ``tie``, and one column ``v0``, ``v1``, … per value.
 
     ``time`` is when a row is known, microseconds UTC: the latest time among it and the rows between it and the hub.
-    Dated rows without a time are left out, except the hub's own row, which like undated rows has :data:`ALWAYS`. What
-    a row names is read only if that was known by then; of the hub's own row, which has no "then", a column ``known_i``
+    Dated rows without a time are left out, except the hub's own row if the schema keeps it: like rows of tables
+    without a time it has :data:`ALWAYS`. What a row names is read only if that was known by then; of the hub's own row, which has no "then", a column ``known_i``
     per value says since when it is known.
 
     Args:
@@ -89,7 +89,7 @@ def rows_sql(
         time = time_sql(at, alias)
         if time is not None:
             times.append(time)
-            if not source.is_own and (i == 0 or at.null_time == "drop"):
+            if at.null_time == "drop" or (i == 0 and not source.is_own):
                 needed.append(f"{time} IS NOT NULL")
     if source.hub.kind == "all":
         hub_key = "0"
@@ -190,7 +190,9 @@ def _value_sql(db: Database, source: Source, value: Value, aliases: dict[tuple[H
         text = category_sql(column, row)
         return f"CAST({text} = {literal(value.category)} AS DOUBLE)"
     if value.kind == "null":
-        return f"CAST({raw} IS NULL AS DOUBLE)"
+        # What is no number counts as missing too.
+        missing = numeric_sql(column, row) if column.stype == "numerical" else raw
+        return f"CAST({missing} IS NULL AS DOUBLE)"
     if value.kind == "code":
         words = ", ".join(map(literal, value.vocabulary))
         return f"nullif(list_position([{words}], {category_sql(column, row)}), 0) - 1"

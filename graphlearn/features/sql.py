@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from graphlearn.tasks.task import Task
 
 SEEDS = "seeds"
-"""``seeds(seed, pkey, seed_time, input_time)``: a number for each seed, its entity, and two times in microseconds UTC."""
+"""``seeds(seed, pkey, seed_time, input_time)``: a number for each seed, its entity, two times in microseconds UTC."""
 PAST_LABELS = "labels"
 """What :meth:`Aggregates.past_labels` gives."""
 
