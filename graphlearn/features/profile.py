@@ -22,6 +22,8 @@ VOCABULARY = 50
 """Categories that have a code; a million others count as missing."""
 _CLOCK = 0.99
 """Columns that go with the time of their rows as closely as this are clocks: years, seasons, counters."""
+_ENOUGH = 30
+"""Of fewer rows nobody can say that a column is a clock."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def profile_table(db: Database, table: Table, until: int, hidden: frozenset[tupl
                 1 - count / total,
                 tuple(word for word, _ in words),
                 tuple(number / count for _, number in words),
-                clock is not None and math.isfinite(clock) and abs(clock) >= _CLOCK,
+                clock is not None and count >= _ENOUGH and math.isfinite(clock) and abs(clock) >= _CLOCK,
             )
         )
     return profiles
