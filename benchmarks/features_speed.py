@@ -55,7 +55,7 @@ def f1(source: str, repeats: int) -> dict[str, Any]:
 def make_events(file: Path, entities: int, events: int) -> None:
     """Customers and events over three years; how often a customer comes is skewed."""
     with duckdb.connect(str(file)) as con:
-        con.execute("SET memory_limit = '2GB'")
+        con.execute("SET memory_limit = '2GB'; SET enable_progress_bar = false")
         con.execute(
             f"CREATE TABLE customers AS SELECT i AS id, 'kind ' || (hash(i) % 7) AS kind, (hash(i + 1) % 1000) / 10.0 "
             f"AS score FROM range({entities}) AS r(i)"
@@ -63,7 +63,7 @@ def make_events(file: Path, entities: int, events: int) -> None:
         con.execute(
             f"CREATE TABLE events AS SELECT i AS id, CAST({entities} * pow((hash(i) % 1000003) / 1000003.0, 1.5) AS "
             f"BIGINT) % {entities} AS customer_id, TIMESTAMP '2020-01-01' + to_seconds(CAST(hash(i + 7) % 94608000 AS "
-            f"BIGINT)) AS at, (hash(i + 2) % 10000) / 100.0 AS amount, hash(i + 3) % 9 AS quantity, (hash(i + 4) % 1000) "
+            f"BIGINT)) AS at, (hash(i + 2) % 10000) / 100.0 AS amount, hash(i + 3) % 9 AS quantity, hash(i + 4) % 997 "
             f"/ 10.0 AS weight, (hash(i + 5) % 5000) / 7.0 AS distance, 'channel ' || (hash(i + 6) % 5) AS channel "
             f"FROM range({events}) AS r(i)"
         )

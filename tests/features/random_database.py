@@ -60,7 +60,12 @@ def schema(null_time: str = "drop") -> Schema:
                 pkey=("id",),
                 fkeys=(ForeignKey(("visit",), "visits"),),
                 time_col="at",
-                columns=(Column("id"), Column("visit"), Column("at", stype="timestamp"), Column("y", stype="numerical")),
+                columns=(
+                    Column("id"),
+                    Column("visit"),
+                    Column("at", stype="timestamp"),
+                    Column("y", stype="numerical"),
+                ),
             ),
             "marks": Table(
                 "marks",
@@ -89,10 +94,19 @@ def databases(draw: st.DrawFn) -> dict[str, list[dict[str, Any]]]:
         made = draw(st.lists(st.fixed_dictionaries(columns), max_size=most))
         return [{"id": i, **row} for i, row in enumerate(made)]
 
-    visits = rows(14, **{FROM: some_person, "to": some_person, WHERE: some_place, "at": times, "x": numbers, "word": words})
+    visits = rows(
+        14, **{FROM: some_person, "to": some_person, WHERE: some_place, "at": times, "x": numbers, "word": words}
+    )
     return {
         "people": [
-            {"id": name, **draw(st.fixed_dictionaries({"boss": some_person, "home": some_place, "born": times, "score": numbers, "kind": words}))}
+            {
+                "id": name,
+                **draw(
+                    st.fixed_dictionaries(
+                        {"boss": some_person, "home": some_place, "born": times, "score": numbers, "kind": words}
+                    )
+                ),
+            }
             for name in people
         ],
         "pla.ces": rows(3, size=numbers, kind=words),

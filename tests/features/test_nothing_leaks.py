@@ -7,7 +7,6 @@ import copy
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_database import DAY, FROM, START, WHERE, databases, open_rows
@@ -21,7 +20,7 @@ from graphlearn.tasks import Task
 CUT = START + 30 * DAY
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(databases(), questions(), st.integers(1, 40))
 def test_later_rows_change_no_plan_and_no_feature(tables, labels, days):
     labels = [row for row in labels if row["key"] in {person["id"] for person in tables["people"]}]
@@ -34,9 +33,7 @@ def test_later_rows_change_no_plan_and_no_feature(tables, labels, days):
         visit = {"id": 100 + i, FROM: "p0", "to": "p1", WHERE: i, "at": later + i, "x": 1e9, "word": "later"}
         grown["visits"].append(visit)
         grown["notes"].append({"id": 100 + i, "visit": i, "at": later, "y": -1e9})
-    grown["people"].append(
-        {"id": "newcomer", "boss": "p0", "home": 0, "born": later, "score": 1e9, "kind": "later"}
-    )
+    grown["people"].append({"id": "newcomer", "boss": "p0", "home": 0, "born": later, "score": 1e9, "kind": "later"})
     keys = pa.array([row["key"] for row in labels] * 2)
     seed_time = np.array([row["seed_time"] for row in labels] * 2)
     seed_time[len(labels) :] = later + 10 * DAY
@@ -51,7 +48,7 @@ def test_later_rows_change_no_plan_and_no_feature(tables, labels, days):
     np.testing.assert_array_equal(found[0][2], found[1][2])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(databases(), questions())
 def test_labels_that_are_not_known_yet_change_no_feature(tables, labels):
     labels = [row for row in labels if row["key"] in {person["id"] for person in tables["people"]}]
@@ -136,7 +133,9 @@ def test_a_parent_that_is_known_later_is_not_read():
     time = np.array([task.label_table("train")["seed_time"][0].as_py()])
     from graphlearn.features.aggregates import _candidates
 
-    features = [f for f in _candidates(db, task, task.val_time)[0] if f.name in ("entries > races.laps max", "entries count")]
+    features = [
+        f for f in _candidates(db, task, task.val_time)[0] if f.name in ("entries > races.laps max", "entries count")
+    ]
     found = Aggregates(task, features, until=task.val_time).compute(db, pa.array([1]), time, time)
     assert dict(zip(found.names, found.values[0].tolist(), strict=True)) == {
         "entries count": 2.0,
