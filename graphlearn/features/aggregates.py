@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from graphlearn.errors import UsageError, unknown_name
+from graphlearn.features.asked import asked_features
 from graphlearn.features.candidates import Candidates
 from graphlearn.features.columns import Value
 from graphlearn.features.functions import Feature
@@ -277,7 +278,8 @@ def _candidates(db: Database, task: Task, until: int) -> tuple[list[Feature], li
     hubs = [me, *last_hubs(schema, entity, hidden, lasting), Hub("all")]
     hubs += [Hub("parent", chain[-1].table, chain) for chain in ups(schema, entity, 1, hidden)]
     labels = [Source(hub, entity, labels=True) for hub in hubs]
-    made = Candidates(schema, profiles, spans, task.timedelta, hidden).all(found, labels, label_columns(task))
+    asked = asked_features(db, task.query, task.timedelta, spans)
+    made = Candidates(schema, profiles, spans, task.timedelta, hidden).all(found, labels, label_columns(task), asked)
     clocks = [
         (f"{table}.{profile.column.name}", "a clock: it goes with the time of its rows")
         for table in tables
@@ -376,5 +378,5 @@ def _check_there(db: Database, feature: Feature) -> None:
     for hop in (*source.hub.path, *source.path):
         db.schema[hop.table]
     table = db.schema[source.table if value is None or not value.via else value.via[-1].table]
-    if value is not None and value.column and not source.labels:
+    if value is not None and value.column and value.kind != "asked" and not source.labels:
         table.column(value.column)

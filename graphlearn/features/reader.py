@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from graphlearn.database.stream import DATA, temporary_table
+from graphlearn.features.asked import asked_sql
 from graphlearn.features.columns import LABELS, Value, label_key, rows_sql
 from graphlearn.features.functions import Feature, View, of_the_seed
 from graphlearn.features.history import past_labels
@@ -61,6 +62,7 @@ class Reader:
             if feature.source is not None:
                 self._want(feature.source, feature.value)
                 self._want_hub(feature.source.hub)
+        self._asked = asked_sql(db, task.query) if _asks(self.features) else None
         self._whole: dict[Source, tuple[Rows, pd.Index]] = {}
         self._upto = upto
         self._everyone: dict[Source, Rows] = {}
@@ -179,7 +181,7 @@ class Reader:
 
     def _load(self, source: Source, keys: str | None, hubs: int) -> Rows:
         values = self.wanted[source]
-        sql = rows_sql(self.db, source, values, self.hidden, keys=keys)
+        sql = rows_sql(self.db, source, values, self.hidden, keys=keys, asked=self._asked)
         table = self.db.arrow(f"SELECT * EXCLUDE (tie) FROM ({sql}) ORDER BY key, time, tie")
         start = np.searchsorted(table["key"].to_numpy(), np.arange(hubs + 1))
         rows = Rows(start.astype(np.int64), table["time"].to_numpy(), {})
@@ -271,6 +273,10 @@ class Sight:
             name = f"__hubs_{id(self)}_{len(self._tables)}"
             self._tables[hub] = self._stack.enter_context(self.reader.hub_table(hub, self.coded(hub)[1], name))
         return self._tables[hub]
+
+
+def _asks(features: Sequence[Feature]) -> bool:
+    return any(feature.value is not None and feature.value.kind == "asked" for feature in features)
 
 
 def hub_key(entity: Hub, hub: Hub) -> tuple[Source, Value]:
