@@ -23,7 +23,18 @@ def test_help_lists_the_commands_in_the_order_of_the_data(capfd):
     assert exit.main(["--help"]) == 0
     out = capfd.readouterr().out
     listed = [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines() if line[2:3].strip()]
-    assert listed == ["inspect", "check", "label", "train", "evaluate", "predict", "export", "submit", "demo"]
+    assert listed == [
+        "inspect",
+        "check",
+        "label",
+        "features",
+        "train",
+        "evaluate",
+        "predict",
+        "export",
+        "submit",
+        "demo",
+    ]
     assert listed == list(app.COMMANDS)
 
 
@@ -62,7 +73,7 @@ def test_unknown_command(capfd):
     assert exit.main(["trian"]) == 2
     assert capfd.readouterr().err == (
         "UnknownNameError: no command 'trian'. Did you mean 'train'? "
-        "Known: check, demo, evaluate, export, inspect, label, predict, submit, train.\n"
+        "Known: check, demo, evaluate, export, features, inspect, label, predict, submit, train.\n"
     )
 
 
