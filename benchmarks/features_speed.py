@@ -1,6 +1,6 @@
-"""How long do all features of all seeds take, and how long those of one?    python benchmarks/features_speed.py f1
+"""How long do all features of all seeds take, and how long those of one?    python benchmarks/features_speed.py
 
-``f1 SOURCE``: the train rows of driver-dnf, at least 100 columns, and one seed with its rows in memory.
+``f1``: the train rows of driver-dnf, at least 100 columns, and one seed with its rows in memory.
 ``scale``: a million customers at 12 times over ten million events, 100 columns; time and peak memory.
 ``featuretools``: the same aggregates of the demo shop by featuretools, which needs pandas 2 and so a Python of its own:
 ``DIR/bin/pip install featuretools "pandas<3" "setuptools<81" pyarrow`` in one, then ``--python DIR/bin/python``.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -219,23 +220,30 @@ def _is_plain(feature: Feature) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", choices=["f1", "scale", "featuretools"])
-    parser.add_argument("source", nargs="?", default="rel-f1")
+    data = Path(os.environ.get("GRAPHLEARN_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=data, help="the folder that holds relbench/rel-f1")
+    parser.add_argument("--only", choices=["f1", "scale", "featuretools"], help="one case instead of all")
     parser.add_argument("--entities", type=int, default=1_000_000)
     parser.add_argument("--anchors", type=int, default=12)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--columns", type=int, default=100)
-    parser.add_argument("--python", default=sys.executable, help="the Python that has featuretools")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--save", action="store_true", help="append to benchmarks/results/features_speed.jsonl")
+    parser.add_argument("--python", help="the Python that has featuretools; without it that case is left out")
+    parser.add_argument("--tiny", action="store_true", help="few rows, once; stores nothing")
+    parser.add_argument("--no-store", action="store_true", help="prints the rows, stores nothing")
     args = parser.parse_args()
-    if args.case == "f1":
-        row = f1(args.source, args.repeats)
-    elif args.case == "scale":
+    if args.tiny:
+        args.entities, args.anchors, args.events, args.repeats = 1_000, 3, 10_000, 1
+    name = None if args.tiny or args.no_store else "features_speed"
+
+    folder = args.data / "relbench" / "rel-f1"
+    if args.only in (None, "f1") and folder.is_dir():
+        emit({"case": "f1", **f1(str(folder), args.repeats), **versions()}, name)
+    if args.only in (None, "scale"):
         row = scale(args.entities, args.anchors, args.events, args.columns)
-    else:
-        row = against_featuretools(args.python, args.repeats)
-    emit({"case": args.case, **row, **versions()}, "features_speed" if args.save else None)
+        emit({"case": "scale", **row, **versions()}, name)
+    if args.only in (None, "featuretools") and args.python:
+        emit({"case": "featuretools", **against_featuretools(args.python, args.repeats), **versions()}, name)
 
 
 if __name__ == "__main__":
