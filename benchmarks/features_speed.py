@@ -1,19 +1,22 @@
-"""How long do all features of all seeds take, and how long those of one?    python benchmarks/features_speed.py f1
+"""How long do all features of all seeds take, and how long those of one?    python benchmarks/features_speed.py
 
-``f1 SOURCE``: the train rows of driver-dnf, at least 100 columns, and one seed with its rows in memory.
+``f1``: the train rows of driver-dnf, at least 100 columns, and one seed with its rows in memory.
 ``scale``: a million customers at 12 times over ten million events, 100 columns; time and peak memory.
-``featuretools``: the same aggregates of the shop by featuretools (``pip install featuretools``), both in this process.
+``featuretools``: the same aggregates of the demo shop by featuretools, which needs pandas 2 and so a Python of its own:
+``DIR/bin/pip install featuretools "pandas<3" "setuptools<81" pyarrow`` in one, then ``--python DIR/bin/python``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,14 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from common import emit, interleaved_ms, summary, times_ms, versions
 
 import graphlearn as gl
+from graphlearn.cli.demo import load_generator
 from graphlearn.features import Aggregates
+from graphlearn.features.aggregates import _candidates
+from graphlearn.features.functions import Feature
 
 DAY = 86_400_000_000
 QUERY = "PREDICT COUNT(events.*, 0, 30, days) FOR EACH customers.id"
@@ -86,7 +93,7 @@ def scale(entities: int, anchors: int, events: int, columns: int) -> dict[str, A
         pkey = pa.array(np.tile(np.arange(entities), anchors))
         seed_time = np.repeat(at, entities)
         before = peak_gib()
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         found = plan.compute(db, pkey, seed_time, seed_time)
         seconds = time.perf_counter() - start
         return {
@@ -96,6 +103,7 @@ def scale(entities: int, anchors: int, events: int, columns: int) -> dict[str, A
             "columns": found.values.shape[1],
             "plan_s": round(planned, 1),
             "compute_s": round(seconds, 1),
+            "compute_cpu_s": round(time.process_time() - cpu, 1),
             "rows_per_s": round(len(pkey) / seconds),
             "peak_gib_before": before,
             "peak_gib": peak_gib(),
@@ -108,90 +116,134 @@ def peak_gib() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
 
-def against_featuretools(repeats: int) -> dict[str, Any]:
-    """The same aggregates of the demo shop's orders, for the same customers at the same times."""
-    import featuretools
+THEIRS = """
+import json, sys, time, warnings
+warnings.simplefilter("ignore")
+import featuretools, pandas
+folder, repeats = sys.argv[1], int(sys.argv[2])
+plan = json.load(open(f"{folder}/plan.json"))
+tables = featuretools.EntitySet("shop")
+for name, (key, time_col) in plan["tables"].items():
+    frame = pandas.read_parquet(f"{folder}/{name}.parquet")
+    tables.add_dataframe(frame, dataframe_name=name, index=key, time_index=time_col)
+for relationship in plan["relationships"]:
+    tables.add_relationship(*relationship)
+cutoff = pandas.read_parquet(f"{folder}/cutoff.parquet")
+for _ in range(repeats):
+    start, cpu, width = time.perf_counter(), time.process_time(), 0
+    for days in plan["windows"]:
+        matrix, _ = featuretools.dfs(
+            entityset=tables, target_dataframe_name=plan["entity"], cutoff_time=cutoff, trans_primitives=[],
+            max_depth=1, agg_primitives=["count", "sum", "mean", "std", "min", "max"],
+            training_window=None if days is None else f"{days} days",
+        )
+        width += matrix.shape[1]
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    print(json.dumps([1e3 * wall, 1e3 * cpu, width, featuretools.__version__]))
+"""
+"""What featuretools is asked to do; its tables are read before the clock starts."""
+KINDS = ("count", "sum", "mean", "std", "min", "max")
+WINDOWS = (None, 30, 90, 365)
+"""Days that each of them is taken over; None: all rows before."""
 
-    from graphlearn.features.aggregates import _candidates
 
-    with tempfile.TemporaryDirectory() as folder:
-        from graphlearn.cli.demo import write_shop
-
-        db = gl.connect(write_shop(Path(folder)))
+def against_featuretools(python: str, repeats: int) -> dict[str, Any]:
+    """The same aggregates of the demo shop, for the same customers at the same times, by both in turn."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        load_generator().write(folder / "shop", seed=0, customers=4000)
+        db = gl.connect(folder / "shop")
         task = gl.Task(db, "churn")
         labels = task.label_table("train")
         pkey, at = labels["pkey"].combine_chunks(), labels["seed_time"].to_numpy()
-        kinds = {"count", "sum", "mean", "std", "min", "max"}
         features = [
-            feature
+            replace(feature, name=f"{feature.name} {days}", window=None if days is None else days * DAY)
             for feature in _candidates(db, task, task.val_time)[0]
-            if feature.source is not None
-            and feature.source.hub.kind == "entity"
-            and len(feature.source.path) == 1
-            and not feature.source.labels
-            and feature.function in kinds
-            and feature.window is None
-            and feature.rows is None
-            and (feature.value is None or (feature.value.kind == "number" and not feature.value.via))
+            if _is_plain(feature)
+            for days in WINDOWS
         ]
         plan = Aggregates(task, features, until=task.val_time, db=db)
-        names = {feature.source.table for feature in features if feature.source is not None}
-        frames = {name: db.arrow(f'SELECT * FROM "{name}"').to_pandas() for name in (*names, task.entity_table)}
-        tables = featuretools.EntitySet("shop")
-        for name, frame in frames.items():
-            key = db.schema[name].pkey[0]
-            tables.add_dataframe(frame, dataframe_name=name, index=key, time_index=db.schema[name].time_col)
-        for name in names:
-            (key,) = (key for key in db.schema[name].fkeys if key.table == task.entity_table)
-            tables.add_relationship(task.entity_table, task.pkey_col, name, key.columns[0])
-        cutoff = pd.DataFrame({task.pkey_col: pkey.to_pandas(), "time": pd.to_datetime(at, unit="us")})
-        primitives = ["count", "sum", "mean", "std", "min", "max"]
-
-        def theirs() -> None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                matrix, _ = featuretools.dfs(
-                    entityset=tables,
-                    target_dataframe_name=task.entity_table,
-                    cutoff_time=cutoff,
-                    agg_primitives=primitives,
-                    trans_primitives=[],
-                    max_depth=1,
-                )
-            widths.append(matrix.shape[1])
-
-        widths: list[int] = []
-        times = interleaved_ms(
-            {"ours": lambda: plan.compute(db, pkey, at, at), "featuretools": theirs}, warmup=0, repeats=repeats
+        children = {feature.source for feature in features if feature.source is not None}
+        for table in (*(source.table for source in children), task.entity_table):
+            pq.write_table(db.arrow(f'SELECT * FROM "{table}"'), folder / f"{table}.parquet")
+        pd.DataFrame({task.pkey_col: pkey.to_pandas(), "time": pd.to_datetime(at, unit="us")}).to_parquet(
+            folder / "cutoff.parquet"
         )
-        made = {name: summary(ms) for name, ms in times.items()}
+        schema = db.schema
+        asked = {
+            "entity": task.entity_table,
+            "windows": WINDOWS,
+            "tables": {
+                table: (schema[table].pkey[0], schema[table].time_col)
+                for table in (task.entity_table, *(source.table for source in children))
+            },
+            "relationships": [
+                (task.entity_table, task.pkey_col, source.table, source.path[0].key) for source in children
+            ],
+        }
+        (folder / "plan.json").write_text(json.dumps(asked))
+        ours = times_ms(lambda: plan.compute(db, pkey, at, at), warmup=1, repeats=repeats)
+        cpu = time.process_time()
+        plan.compute(db, pkey, at, at)
+        cpu = time.process_time() - cpu
+        done = subprocess.run(
+            [python, "-c", THEIRS, name, str(repeats)], check=True, capture_output=True, text=True, cwd=name
+        )
+        theirs = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+        ours += times_ms(lambda: plan.compute(db, pkey, at, at), warmup=0, repeats=repeats)
+        made = {"ours": summary(ours), "featuretools": summary([row[0] for row in theirs])}
         return {
             "rows": len(pkey),
             "columns": len(features),
-            "their_columns": widths[0],
+            "their_columns": theirs[0][2],
+            "featuretools_version": theirs[0][3],
+            "cpu_ms": {"ours": round(1e3 * cpu), "featuretools": round(min(row[1] for row in theirs))},
             **made,
             "times_faster": round(made["featuretools"]["median_ms"] / made["ours"]["median_ms"], 1),
         }
 
 
+def _is_plain(feature: Feature) -> bool:
+    """Whether featuretools makes it at depth 1: an aggregate of all rows of a dated child table up to the time."""
+    source, value = feature.source, feature.value
+    return (
+        source is not None
+        and source.hub.kind == "entity"
+        and len(source.path) == 1
+        and not source.labels
+        and feature.function in KINDS
+        and feature.window is None
+        and feature.rows is None
+        and (value is None or (value.kind == "number" and not value.via))
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", choices=["f1", "scale", "featuretools"])
-    parser.add_argument("source", nargs="?", default="rel-f1")
+    data = Path(os.environ.get("GRAPHLEARN_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=data, help="the folder that holds relbench/rel-f1")
+    parser.add_argument("--only", choices=["f1", "scale", "featuretools"], help="one case instead of all")
     parser.add_argument("--entities", type=int, default=1_000_000)
     parser.add_argument("--anchors", type=int, default=12)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--columns", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--save", action="store_true", help="append to benchmarks/results/features_speed.jsonl")
+    parser.add_argument("--python", help="the Python that has featuretools; without it that case is left out")
+    parser.add_argument("--tiny", action="store_true", help="few rows, once; stores nothing")
+    parser.add_argument("--no-store", action="store_true", help="prints the rows, stores nothing")
     args = parser.parse_args()
-    if args.case == "f1":
-        row = f1(args.source, args.repeats)
-    elif args.case == "scale":
+    if args.tiny:
+        args.entities, args.anchors, args.events, args.repeats = 1_000, 3, 10_000, 1
+    name = None if args.tiny or args.no_store else "features_speed"
+
+    folder = args.data / "relbench" / "rel-f1"
+    if args.only in (None, "f1") and folder.is_dir():
+        emit({"case": "f1", **f1(str(folder), args.repeats), **versions()}, name)
+    if args.only in (None, "scale"):
         row = scale(args.entities, args.anchors, args.events, args.columns)
-    else:
-        row = against_featuretools(args.repeats)
-    emit({"case": args.case, **row, **versions()}, "features_speed" if args.save else None)
+        emit({"case": "scale", **row, **versions()}, name)
+    if args.only in (None, "featuretools") and args.python:
+        emit({"case": "featuretools", **against_featuretools(args.python, args.repeats), **versions()}, name)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from graphlearn.features.functions import Feature
 from graphlearn.features.paths import MAX_KEYS, Hop, Hub, Source
 from graphlearn.features.profile import span_text
 from graphlearn.schema.keys import cell, numeric_sql
-from graphlearn.tasks.query_check import check_query, values
+from graphlearn.tasks.query_check import check_query
+from graphlearn.tasks.query_checked import values
 from graphlearn.tasks.query_sql import filter_sql
 from graphlearn.tasks.query_tree import Aggregation
 

@@ -16,7 +16,8 @@ from graphlearn.features.rows import Ints
 from graphlearn.schema.keys import rows_of, time_sql
 from graphlearn.tasks.labels import SPLITS, EmptySplitError, forecast_sql, run_sql
 from graphlearn.tasks.manifest import TaskType
-from graphlearn.tasks.query_check import check_query, values
+from graphlearn.tasks.query_check import check_query
+from graphlearn.tasks.query_checked import values
 from graphlearn.tasks.query_labels import make_labels
 from graphlearn.tasks.query_tree import Aggregation
 from graphlearn.tasks.task import Task
