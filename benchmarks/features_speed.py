@@ -1,6 +1,6 @@
-"""How long do all features of all seeds take, and how long those of one?    python benchmarks/features_speed.py f1
+"""How long do all features of all seeds take, and how long those of one?    python benchmarks/features_speed.py
 
-``f1 SOURCE``: the train rows of driver-dnf, at least 100 columns, and one seed with its rows in memory.
+``f1``: the train rows of driver-dnf, at least 100 columns, and one seed with its rows in memory.
 ``scale``: a million customers at 12 times over ten million events, 100 columns; time and peak memory.
 ``featuretools``: the same aggregates of the demo shop by featuretools, which needs pandas 2 and so a Python of its own:
 ``DIR/bin/pip install featuretools "pandas<3" "setuptools<81" pyarrow`` in one, then ``--python DIR/bin/python``.
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +130,21 @@ for relationship in plan["relationships"]:
     tables.add_relationship(*relationship)
 cutoff = pandas.read_parquet(f"{folder}/cutoff.parquet")
 for _ in range(repeats):
-    start = time.perf_counter()
-    matrix, _ = featuretools.dfs(
-        entityset=tables, target_dataframe_name=plan["entity"], cutoff_time=cutoff, trans_primitives=[], max_depth=1,
-        agg_primitives=["count", "sum", "mean", "std", "min", "max"],
-    )
-    print(json.dumps([1e3 * (time.perf_counter() - start), matrix.shape[1], featuretools.__version__]))
+    start, cpu, width = time.perf_counter(), time.process_time(), 0
+    for days in plan["windows"]:
+        matrix, _ = featuretools.dfs(
+            entityset=tables, target_dataframe_name=plan["entity"], cutoff_time=cutoff, trans_primitives=[],
+            max_depth=1, agg_primitives=["count", "sum", "mean", "std", "min", "max"],
+            training_window=None if days is None else f"{days} days",
+        )
+        width += matrix.shape[1]
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    print(json.dumps([1e3 * wall, 1e3 * cpu, width, featuretools.__version__]))
 """
 """What featuretools is asked to do; its tables are read before the clock starts."""
 KINDS = ("count", "sum", "mean", "std", "min", "max")
+WINDOWS = (None, 30, 90, 365)
+"""Days that each of them is taken over; None: all rows before."""
 
 
 def against_featuretools(python: str, repeats: int) -> dict[str, Any]:
@@ -148,7 +156,12 @@ def against_featuretools(python: str, repeats: int) -> dict[str, Any]:
         task = gl.Task(db, "churn")
         labels = task.label_table("train")
         pkey, at = labels["pkey"].combine_chunks(), labels["seed_time"].to_numpy()
-        features = [feature for feature in _candidates(db, task, task.val_time)[0] if _is_plain(feature)]
+        features = [
+            replace(feature, name=f"{feature.name} {days}", window=None if days is None else days * DAY)
+            for feature in _candidates(db, task, task.val_time)[0]
+            if _is_plain(feature)
+            for days in WINDOWS
+        ]
         plan = Aggregates(task, features, until=task.val_time, db=db)
         children = {feature.source for feature in features if feature.source is not None}
         for table in (*(source.table for source in children), task.entity_table):
@@ -159,6 +172,7 @@ def against_featuretools(python: str, repeats: int) -> dict[str, Any]:
         schema = db.schema
         asked = {
             "entity": task.entity_table,
+            "windows": WINDOWS,
             "tables": {
                 table: (schema[table].pkey[0], schema[table].time_col)
                 for table in (task.entity_table, *(source.table for source in children))
@@ -169,6 +183,9 @@ def against_featuretools(python: str, repeats: int) -> dict[str, Any]:
         }
         (folder / "plan.json").write_text(json.dumps(asked))
         ours = times_ms(lambda: plan.compute(db, pkey, at, at), warmup=1, repeats=repeats)
+        cpu = time.process_time()
+        plan.compute(db, pkey, at, at)
+        cpu = time.process_time() - cpu
         done = subprocess.run(
             [python, "-c", THEIRS, name, str(repeats)], check=True, capture_output=True, text=True, cwd=name
         )
@@ -178,8 +195,9 @@ def against_featuretools(python: str, repeats: int) -> dict[str, Any]:
         return {
             "rows": len(pkey),
             "columns": len(features),
-            "their_columns": theirs[0][1],
-            "featuretools_version": theirs[0][2],
+            "their_columns": theirs[0][2],
+            "featuretools_version": theirs[0][3],
+            "cpu_ms": {"ours": round(1e3 * cpu), "featuretools": round(min(row[1] for row in theirs))},
             **made,
             "times_faster": round(made["featuretools"]["median_ms"] / made["ours"]["median_ms"], 1),
         }
@@ -202,23 +220,30 @@ def _is_plain(feature: Feature) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", choices=["f1", "scale", "featuretools"])
-    parser.add_argument("source", nargs="?", default="rel-f1")
+    data = Path(os.environ.get("GRAPHLEARN_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=data, help="the folder that holds relbench/rel-f1")
+    parser.add_argument("--only", choices=["f1", "scale", "featuretools"], help="one case instead of all")
     parser.add_argument("--entities", type=int, default=1_000_000)
     parser.add_argument("--anchors", type=int, default=12)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--columns", type=int, default=100)
-    parser.add_argument("--python", default=sys.executable, help="the Python that has featuretools")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--save", action="store_true", help="append to benchmarks/results/features_speed.jsonl")
+    parser.add_argument("--python", help="the Python that has featuretools; without it that case is left out")
+    parser.add_argument("--tiny", action="store_true", help="few rows, once; stores nothing")
+    parser.add_argument("--no-store", action="store_true", help="prints the rows, stores nothing")
     args = parser.parse_args()
-    if args.case == "f1":
-        row = f1(args.source, args.repeats)
-    elif args.case == "scale":
+    if args.tiny:
+        args.entities, args.anchors, args.events, args.repeats = 1_000, 3, 10_000, 1
+    name = None if args.tiny or args.no_store else "features_speed"
+
+    folder = args.data / "relbench" / "rel-f1"
+    if args.only in (None, "f1") and folder.is_dir():
+        emit({"case": "f1", **f1(str(folder), args.repeats), **versions()}, name)
+    if args.only in (None, "scale"):
         row = scale(args.entities, args.anchors, args.events, args.columns)
-    else:
-        row = against_featuretools(args.python, args.repeats)
-    emit({"case": args.case, **row, **versions()}, "features_speed" if args.save else None)
+        emit({"case": "scale", **row, **versions()}, name)
+    if args.only in (None, "featuretools") and args.python:
+        emit({"case": "featuretools", **against_featuretools(args.python, args.repeats), **versions()}, name)
 
 
 if __name__ == "__main__":

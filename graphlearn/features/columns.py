@@ -64,8 +64,8 @@ def rows_sql(
     """The rows of a source: ``key`` (of everyone 0), ``time``, ``tie``, and one column ``v0``, ``v1``, … per value.
 
     ``time`` is when a row is known, microseconds UTC: the latest time among it and the rows between it and the hub.
-    Dated rows without a time are left out, except the hub's own row if the schema keeps it: like rows of tables
-    without a time it has :data:`ALWAYS`. What a row names is read only if that was known by then; of the hub's own
+    Where any of these tables has a time, rows without one are left out, except the hub's own row if the schema keeps
+    it: like rows of tables without a time it has :data:`ALWAYS`. What a row names is read only if that was known by then; of the hub's own
     row, which has no "then", a column ``known_i`` per value says since when it is known.
 
     Args:
@@ -104,7 +104,12 @@ def rows_sql(
         hub_key = one_key_sql(
             schema[source.hub.table], match_sql(db, top, foreign_key(schema, top.name, below[-1].key), rows[-1])
         )
-    when = f"coalesce({_greatest(times)}, {ALWAYS})" if times else str(ALWAYS)
+    when = str(ALWAYS)
+    if times and source.is_own:
+        when = f"coalesce({_greatest(times)}, {ALWAYS})"
+    elif times:
+        when = _greatest(times)
+        needed.append(f"{when} IS NOT NULL")
     aliases: dict[tuple[Hop, ...], str] = {(): "t"}
     known: dict[tuple[Hop, ...], str] = {(): when}
     for value in values:

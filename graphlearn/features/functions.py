@@ -182,6 +182,8 @@ class View:
 
     def _between(self, what: str, feature: Feature, low: Ints) -> Floats:
         assert feature.value is not None
+        if what == "count" and self.rows.is_complete(feature.value):
+            return (self.high - low).astype(np.float64)
         return sum_between(self.rows.running(what, feature.value), self.start, low, self.high)
 
     def _column(self, feature: Feature) -> Floats:

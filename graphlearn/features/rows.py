@@ -35,7 +35,8 @@ class Rows:
     known: dict[Value, Ints] = field(default_factory=dict)
     keys: dict[Value, Ints] = field(default_factory=dict)
     dictionary: dict[Value, pa.Array] = field(default_factory=dict)
-    sums: dict[tuple[str, Value], npt.NDArray[np.generic]] = field(default_factory=dict)
+    sums: dict[tuple[str, Value], npt.NDArray[np.generic]] = field(default_factory=dict, repr=False)
+    _complete: dict[Value, bool] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:
@@ -86,14 +87,22 @@ class Rows:
         """A column of numbers."""
         return self.columns[value]  # type: ignore[return-value]
 
+    def is_complete(self, value: Value) -> bool:
+        """Whether every row has a value."""
+        if value not in self._complete:
+            self._complete[value] = not np.isnan(self.number(value)).any()
+        return self._complete[value]
+
     def running(self, what: str, value: Value) -> Floats:
         """Running sums within each hub, with the sum of what came before each row, ``[n + 1]``: differences of two
         entries of one hub are sums of ranges. ``what``: ``sum``, ``square`` or ``count`` (of rows with a value).
         """
         if (what, value) not in self.sums:
             x = self.number(value)
-            missing = np.isnan(x)
-            part = (~missing).astype(np.float64) if what == "count" else np.where(missing, 0.0, x)
+            if what == "count":
+                part = (~np.isnan(x)).astype(np.float64)
+            else:
+                part = x if self.is_complete(value) else np.nan_to_num(x, nan=0.0)
             self.sums[what, value] = self._running(part**2 if what == "square" else part)
         return self.sums[what, value]  # type: ignore[return-value]
 

@@ -1,20 +1,20 @@
-"""Aggregates at the seed of a GNN, and how networks and trees predict together."""
+"""Aggregates at the seed of a GNN, and its share beside trees."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Dropout, Linear, Module, ReLU, Sequential
 
-from graphlearn.tasks.metrics import primary_metric, score
+from graphlearn.tasks.metrics import bootstrap, primary_metric, score
 
 #: Standardised values are cut off here: trees take any value, a network follows one that is far away into nonsense.
 _FARTHEST = 4.0
 #: Shares of the first of two that are tried.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+#: What makes no difference between two shares, as a part of a 68 % interval, which is two standard errors.
+_ALIKE = 0.05
 
 
 class SeedFeatures(Module):
@@ -64,16 +64,12 @@ class SeedFeatures(Module):
         return out
 
 
-def blend(weights: Mapping[str, float], said: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The weighted mean of what several models predict of the same rows."""
-    return np.asarray(np.sum([weight * said[name] for name, weight in weights.items()], axis=0))
-
-
 def share_of(task_type: str, label: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """The share of ``first`` in the best mean of two predictions, one of 0, ¼, ½, ¾, 1.
+    """The share of ``first`` in a mean of two predictions, one of 0, ¼, ½, ¾, 1, that does best on some rows.
 
-    One number from a few choices, because a fold decides no more than that; of shares that score alike, the one
-    nearest to a half: a mean of two errs less than either where nothing is known.
+    One number from a few choices, because a fold decides no more than that. Shares that score within a tenth of a
+    standard error of the best are alike, and of these the one nearest to a half is taken: two models that err in
+    different ways err less together.
 
     Args:
         task_type: Kind of task.
@@ -83,7 +79,13 @@ def share_of(task_type: str, label: np.ndarray, first: np.ndarray, second: np.nd
     """
     metric, higher = primary_metric(task_type)
     sign = 1 if higher else -1
-    scores = [sign * score(task_type, label, share * first + (1 - share) * second)[metric] for share in _SHARES]
+    means = [share * first + (1 - share) * second for share in _SHARES]
+    scores = [sign * score(task_type, label, mean)[metric] for mean in means]
     if np.isnan(scores).any():
         return 0.5
-    return max(zip(scores, (-abs(share - 0.5) for share in _SHARES), _SHARES, strict=True))[2]
+    best = int(np.argmax(scores))
+    low, high = bootstrap(task_type, label, means[best], metric=metric, seed=0, repeats=200, level=0.68)
+    alike = [
+        share for share, value in zip(_SHARES, scores, strict=True) if value >= scores[best] - _ALIKE * (high - low)
+    ]
+    return min(alike, key=lambda share: (abs(share - 0.5), share))

@@ -23,6 +23,7 @@ _KINDS = {
 }
 #: Bins of a column. Half of LightGBM's own number: as good on few rows, and faster.
 _BINS = 127
+_FEW = 10_000
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ class Trees:
         if not len(values):  # which LightGBM refuses
             outputs = self.boosters[0].num_model_per_iteration() if len(self.boosters) == 1 else len(self.boosters)
             return np.zeros((0, outputs) if "multi" in self.task_type else 0)
-        parts = [np.asarray(b.predict(values, num_iteration=rounds, num_threads=1)) for b in self.boosters]
+        threads = 1 if len(values) < _FEW else 0  # threads that wait for each other cost more than a few rows
+        parts = [np.asarray(b.predict(values, num_iteration=rounds, num_threads=threads)) for b in self.boosters]
         wide = self.task_type in ("multilabel_classification", "multistep_regression")
         return np.stack(parts, axis=1) if wide else parts[0]
 

@@ -168,6 +168,7 @@ class _Choice:
         with self._stage("graph", "graph"):
             graph = ground.graph()
             splits = ground.seeds(graph)
+            graph = graph.to(ground.device)
             everything = splits["train"].joined(splits["val"]).take(self.kept)
         train, val = self._fold_seeds(everything)
         settings, sizes = self._trial(len(train), sized)

@@ -138,20 +138,19 @@ class Ground:
         return str(self.task.task_type.value)
 
     def graph(self) -> HeteroData:
-        """The graph that networks read, on the device."""
-        graph = build_graph(
+        """The graph that networks read."""
+        return build_graph(
             self.db,
             statistics=self.statistics,
             hidden=self.task.remove_columns,
             text_encoder=self.text_encoder,
             edge_index=False,
         )
-        return graph.to(self.device)
 
     def seeds(self, graph: HeteroData) -> dict[str, Seeds]:
         """The seeds of train and val."""
         return {
-            split: split_seeds(graph, self.task, split, self.regime, labels=table).to(torch.device("cpu"))
+            split: split_seeds(graph, self.task, split, self.regime, labels=table)
             for split, table in self.tables.items()
         }
 
@@ -183,9 +182,10 @@ class Ground:
         return training
 
     def start(self, prepared: Prepared) -> None:
-        """Tells what the training starts from."""
+        """Tells what the training starts from, once: a choice may end with another kind than it tried."""
         if self.on_start is not None:
             self.on_start(prepared)
+        self.on_start = None
 
 
 def default_sizes(db: Database, task: Task, num_train: int, settings: TrainConfig) -> ModelConfig:

@@ -247,6 +247,7 @@ def train_gnn(ground: Ground) -> Trained:
     """A network alone: one training to choose the number of epochs, and with ``refit`` one on all labels."""
     graph = ground.graph()
     seeds = ground.seeds(graph)
+    graph = graph.to(ground.device)
     agreed = digest(ground.facts, seeds, ground.device)
     started = time.perf_counter()
     training = ground.network(graph, seeds["train"], sizes=ground.sizes, settings=ground.settings, agreed=agreed)

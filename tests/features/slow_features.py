@@ -133,7 +133,9 @@ class SlowFeatures:
                     there = False
                     break
                 times.append(self._time(table, at))
-            if there and None not in times:
+            tables = [source.table, *(hop.table for hop in source.path)]
+            dated = any(self.schema[name].time_col is not None for name in tables)
+            if there and None not in times and not (dated and max(times) < 0):
                 found.append((max(times), row[pkey], self._cell(feature, source.table, row, max(times))))
         return found
 
