@@ -60,11 +60,10 @@ def train_chosen(ground: Ground, model: str, *, sized: bool) -> Trained:
     choice.plan_features()
     if model == "gbdt" and choice.found is None:
         return choice.constant("no feature of this database says anything about the labels")
-    if model == "auto" and choice.found is not None and not (ground.resume or choice.in_time()):
-        return choice.trees("there was no time left to try a network")
-    if model == "gbdt":
+    late = model == "auto" and choice.found is not None and not (ground.resume or choice.in_time())
+    if late or model == "gbdt":
         ground.start(Prepared(*choice.counts, ground.longest_age, aggregates=choice.plan))
-        return choice.trees("it was asked for")
+        return choice.trees("there was no time left to try a network" if late else "it was asked for")
     return choice.network(model, sized)
 
 

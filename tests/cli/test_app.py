@@ -27,6 +27,7 @@ def test_help_lists_the_commands_in_the_order_of_the_data(capfd):
         "inspect",
         "check",
         "label",
+        "features",
         "train",
         "evaluate",
         "backtest",
@@ -76,7 +77,7 @@ def test_unknown_command(capfd):
     assert exit.main(["trian"]) == 2
     assert capfd.readouterr().err == (
         "UnknownNameError: no command 'trian'. Did you mean 'train'? "
-        "Known: audit, backtest, check, demo, evaluate, explain, export, inspect, label, predict, report, submit, "
+        "Known: audit, backtest, check, demo, evaluate, explain, export, features, inspect, label, predict, report, submit, "
         "train.\n"
     )
 

@@ -190,3 +190,18 @@ def test_ctrl_c_and_resume(shop, tmp_path, capfd):
     assert "\nresume   after epoch " in err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert load(tmp_path / "run").evaluate("val")["rows"] == 56
+
+
+def test_the_default_says_what_it_chose_and_why(shop, tmp_path, capfd):
+    words = ["train", str(shop), "--task", "again", "--max-features", "12", "--max-minutes", "0"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    out, err = capfd.readouterr()
+    assert out.splitlines()[0].startswith("best   gbdt, val auroc 0.")
+    assert "\nfeatures 12 from the schema, " in f"\n{err}"
+    assert "\nchoice   gbdt: there was no time left to try a network (" in err
+    assert main([*words, "--model", "gbdt", "--max-age", "0", "--out", str(tmp_path / "trees"), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["kind"] == "gbdt"
+    assert found["seconds_of"].keys() == {"features", "folds", "trees"}
+    assert main([*words, "--max-age", "old", "--out", str(tmp_path / "other")]) == 2
+    assert "'max_age' must be a duration such as '30 days'" in capfd.readouterr().err
