@@ -17,6 +17,7 @@ COMMANDS = {
     "inspect": "Print the schema of a source as understood: keys, times, types, and how sure each is.",
     "check": "Report what is wrong with the data: broken keys, nulls in keys, times in the future.",
     "label": "Print the label table of a query or task, or the SQL behind it.",
+    "features": "Print the features made from the schema for a query or task, the SQL behind them, or their values.",
     "train": "Train a model on a source and a query or task, and write a run folder.",
     "evaluate": "Print the metrics of a run, with intervals, next to the baselines.",
     "backtest": "Train at several earlier times and score what came after each, next to the baselines.",

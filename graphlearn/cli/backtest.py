@@ -87,6 +87,6 @@ def as_text(found: pd.DataFrame, metric: str) -> str:
     for regime, part in found.groupby("regime", sort=False):
         means = part.groupby("model", sort=False)[metric].mean()
         lines.append(
-            {"regime": regime, "cut": "mean", "until": "", "rows": "", **{m: f"{v:.4f}" for m, v in means.items()}}
+            {"regime": regime, "cut": "mean", "until": "", "rows": "", **{str(m): f"{v:.4f}" for m, v in means.items()}}
         )
     return pd.DataFrame(lines).fillna("").to_string(index=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from graphlearn.errors import UsageError, unknown_name
+from graphlearn.features.asked import asked_features
 from graphlearn.features.candidates import Candidates
 from graphlearn.features.columns import Value
 from graphlearn.features.functions import Feature
@@ -21,7 +23,7 @@ from graphlearn.features.reader import Reader
 from graphlearn.features.rows import Floats, Ints
 from graphlearn.features.sql import features_sql
 from graphlearn.schema.keys import check_unique
-from graphlearn.tasks.labels import time_range
+from graphlearn.tasks.manifest import TaskType
 from graphlearn.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ MAX_FEATURES = 256
 SAMPLE = 10_000
 """Labels that constant, repeated and label-like features are found on."""
 _SAME = 0.9999
+_MARGIN = 2
+"""How many times the budget are looked at, so that it is used up though some are left out."""
 
 
 @dataclass(frozen=True)
@@ -132,16 +136,11 @@ class Aggregates:
         if max_features == 0:
             return cls(task, (), until=until, db=db)
         candidates, dropped = _candidates(db, task, until)
-        kept: list[Feature] = []
-        chooser = _Chooser(db, task, until)
-        at = 0
-        while len(kept) < max_features and at < len(candidates):
-            batch = candidates[at : at + max(max_features - len(kept), 32)]
-            kept += chooser.choose(batch)
-            at += len(batch)
+        tried = _MARGIN * max_features + 100
+        kept, useless = _choose(db, task, candidates[:tried], until)
         over = f"over the budget of {max_features}"
-        dropped += chooser.dropped
-        dropped += [(feature.name, over) for feature in (*kept[max_features:], *candidates[at:])]
+        dropped += useless
+        dropped += [(feature.name, over) for feature in (*kept[max_features:], *candidates[tried:])]
         return cls(task, kept[:max_features], dropped, until=until, db=db)
 
     def open(self, db: Database, *, upto: int | None = None) -> Reader:
@@ -184,16 +183,14 @@ class Aggregates:
                 f"{len(input_time)}."
             )
         if reader is not None:
-            values = reader.compute(pkey, seed_time, input_time)
+            values = reader.compute(pkey, seed_time, input_time, progress=progress)
         else:
             upto = int(input_time.max(initial=0))
             opened = Reader(db, self.task, self.features, _hidden(self.task), upto=upto)
             try:
-                values = opened.compute(pkey, seed_time, input_time)
+                values = opened.compute(pkey, seed_time, input_time, progress=progress)
             finally:
                 opened.close()
-        if progress is not None:
-            progress(len(pkey), len(pkey))
         return Features(self.names, values, self.categorical, self.origin)
 
     def sql(self, name: str | None = None, *, db: Database | None = None) -> str:
@@ -271,19 +268,18 @@ def _candidates(db: Database, task: Task, until: int) -> tuple[list[Feature], li
         if schema[table].pkey:
             check_unique(db, schema[table])
     profiles = {name: profile_table(db, schema[name], until, hidden) for name in {**tables, **reached}}
-    dated = any(table.time_col is not None for table in schema.tables.values())
-    first = time_range(db)[0] if dated else until
     children = [
         source
         for source in found
         if source.hub.kind == "entity" and len(source.path) == 1 and schema[source.table].time_col is not None
     ]
-    spans = windows(db, children, task.timedelta, until, first)
+    spans = windows(db, children, task.timedelta, until)
     me = Hub("entity", entity)
     hubs = [me, *last_hubs(schema, entity, hidden, lasting), Hub("all")]
     hubs += [Hub("parent", chain[-1].table, chain) for chain in ups(schema, entity, 1, hidden)]
     labels = [Source(hub, entity, labels=True) for hub in hubs]
-    made = Candidates(schema, profiles, spans, task.timedelta, hidden).all(found, labels, label_columns(task))
+    asked = asked_features(db, task.query, task.timedelta, spans)
+    made = Candidates(schema, profiles, spans, task.timedelta, hidden).all(found, labels, label_columns(task), asked)
     clocks = [
         (f"{table}.{profile.column.name}", "a clock: it goes with the time of its rows")
         for table in tables
@@ -293,52 +289,46 @@ def _candidates(db: Database, task: Task, until: int) -> tuple[list[Feature], li
     return made, clocks
 
 
-class _Chooser:
-    """Tells features that say something from those that do not, by the train labels up to a time."""
+def _choose(
+    db: Database, task: Task, features: Sequence[Feature], until: int
+) -> tuple[list[Feature], list[tuple[str, str]]]:
+    """Features that say something on the train labels up to a time, and (name, why) of the others."""
+    labels = task.label_table("train")
+    if labels.num_rows > SAMPLE:
+        labels = labels.take(np.linspace(0, labels.num_rows - 1, SAMPLE).astype(np.int64))
+    numbers = np.asarray(task.encode(labels)[0]) if task.task_type != TaskType.RECOMMENDATION else np.empty((0, 0))
+    numbers = numbers.reshape(len(numbers), -1).astype(np.float64)
+    seed_time = labels["seed_time"].to_numpy()
+    input_time = np.minimum(seed_time, until)
+    reader = Reader(db, task, features, _hidden(task), upto=int(input_time.max(initial=0)))
+    try:
+        values = reader.compute(labels["pkey"].combine_chunks(), seed_time, input_time)
+    finally:
+        reader.close()
+    seen: dict[bytes, str] = {}
+    kept, dropped = [], []
+    for i, feature in enumerate(features):
+        # Train rows may get ages later, so that their staleness says something then.
+        why = None if feature.function == "staleness" else _complaint(feature.name, values[:, i], numbers, seen)
+        if why is None:
+            kept.append(feature)
+        else:
+            dropped.append((feature.name, why))
+    return kept, dropped
 
-    def __init__(self, db: Database, task: Task, until: int) -> None:
-        self.db, self.task, self.until = db, task, until
-        labels = task.label_table("train")
-        if labels.num_rows > SAMPLE:
-            labels = labels.take(np.linspace(0, labels.num_rows - 1, SAMPLE).astype(np.int64))
-        numbers = task.encode(labels)[0].astype(np.float64)
-        self.labels = numbers.reshape(len(numbers), -1)
-        self.pkey = labels["pkey"].combine_chunks()
-        self.seed_time = labels["seed_time"].to_numpy()
-        self.input_time = np.minimum(self.seed_time, until)
-        self.seen: dict[bytes, str] = {}
-        self.dropped: list[tuple[str, str]] = []
 
-    def choose(self, features: Sequence[Feature]) -> list[Feature]:
-        """Those worth keeping, in their order."""
-        reader = Reader(self.db, self.task, features, _hidden(self.task), upto=int(self.input_time.max(initial=0)))
-        try:
-            values = reader.compute(self.pkey, self.seed_time, self.input_time)
-        finally:
-            reader.close()
-        return [feature for i, feature in enumerate(features) if self._keeps(feature, values[:, i])]
-
-    def _keeps(self, feature: Feature, values: npt.NDArray[np.float32]) -> bool:
-        if feature.function == "staleness":  # train rows may get ages later
-            return True
-        why = self._complaint(feature.name, values)
-        if why is not None:
-            self.dropped.append((feature.name, why))
-        return why is None
-
-    def _complaint(self, name: str, values: npt.NDArray[np.float32]) -> str | None:
-        known = ~np.isnan(values)
-        if not known.any():
-            return "never known on train rows"
-        if known.all() and (values == values[0]).all():
-            return f"constant: {values[0]:g} on all train rows"
-        x = values.astype(np.float64)
-        for column in range(self.labels.shape[1]):
-            if _is_copy(x, self.labels[:, column], known):
-                return "a copy of the label"
-        digest = np.ascontiguousarray(np.where(known, values, np.float32(np.nan)) + np.float32(0)).tobytes()
-        other = self.seen.setdefault(digest, name)
-        return None if other == name else f"equal to {other}"
+def _complaint(name: str, values: npt.NDArray[np.float32], labels: Floats, seen: dict[bytes, str]) -> str | None:
+    known = ~np.isnan(values)
+    if not known.any():
+        return "never known on train rows"
+    if known.all() and (values == values[0]).all():
+        return f"constant: {values[0]:g} on all train rows"
+    x = values.astype(np.float64)
+    if any(_is_copy(x, labels[:, column], known) for column in range(labels.shape[1])):
+        return "a copy of the label"
+    digest = hashlib.sha256(np.where(known, values + np.float32(0), np.float32(np.nan)).tobytes()).digest()
+    other = seen.setdefault(digest, name)
+    return None if other == name else f"equal to {other}"
 
 
 def _is_copy(x: Floats, label: Floats, known: npt.NDArray[np.bool_]) -> bool:
@@ -388,5 +378,5 @@ def _check_there(db: Database, feature: Feature) -> None:
     for hop in (*source.hub.path, *source.path):
         db.schema[hop.table]
     table = db.schema[source.table if value is None or not value.via else value.via[-1].table]
-    if value is not None and value.column and not source.labels:
+    if value is not None and value.column and value.kind != "asked" and not source.labels:
         table.column(value.column)

@@ -40,9 +40,22 @@ class Candidates:
         self.middle = windows[len(windows) // 2]
         self.timedelta = timedelta
 
-    def all(self, sources: Sequence[Source], labels: Sequence[Source], label_names: Sequence[str]) -> list[Feature]:
-        """All candidates, best first; where two are equally good the nearer one, in the order of the schema."""
-        ranked: list[tuple[float, Feature]] = [*self._times()]
+    def all(
+        self,
+        sources: Sequence[Source],
+        labels: Sequence[Source],
+        label_names: Sequence[str],
+        asked: Sequence[Feature] = (),
+    ) -> list[Feature]:
+        """All candidates, best first; where two are equally good the nearer one, in the order of the schema.
+
+        Args:
+            sources: The rows that are read.
+            labels: The past labels.
+            label_names: Their columns.
+            asked: The query's own target over past windows.
+        """
+        ranked: list[tuple[float, Feature]] = [*self._times(), *((0.0, feature) for feature in asked)]
         for source in labels:
             ranked += self._labels(source, label_names)
         for source in sources:

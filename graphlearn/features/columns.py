@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,8 @@ class Value:
     Args:
         kind: ``number``: the cell; ``is``: 1 where it is ``category``, 0 where it is another; ``null``: 1 where it is
             NULL, else 0; ``code``: the position of its category in ``vocabulary``; ``when``: its time in microseconds;
-            ``hash``: a whole number for each different value; ``key``: the key of the row that ``via`` leads to.
+            ``hash``: a whole number for each different value; ``key``: the key of the row that ``via`` leads to;
+            ``asked``: what the row adds to the query's aggregation ``column``.
         column: The column; empty for ``key``.
         via: Foreign keys from the row up to the row that holds the cell.
         category: For ``is``.
@@ -57,13 +59,14 @@ def rows_sql(
     *,
     keys: str | None,
     labels: str | None = None,
+    asked: Mapping[str, str] | None = None,
 ) -> str:
     """The rows of a source: ``key`` (of everyone 0), ``time``, ``tie``, and one column ``v0``, ``v1``, … per value.
 
     ``time`` is when a row is known, microseconds UTC: the latest time among it and the rows between it and the hub.
-    Dated rows without a time are left out, except the hub's own row, which like undated rows has :data:`ALWAYS`. What
-    a row names is read only if that was known by then; of the hub's own row, which has no "then", a column ``known_i``
-    per value says since when it is known.
+    Dated rows without a time are left out, except the hub's own row if the schema keeps it: like rows of tables
+    without a time it has :data:`ALWAYS`. What a row names is read only if that was known by then; of the hub's own
+    row, which has no "then", a column ``known_i`` per value says since when it is known.
 
     Args:
         db: The database.
@@ -72,6 +75,7 @@ def rows_sql(
         hidden: (table, column) pairs that may not be read, not even for the order of rows.
         keys: A table ``(code, key)`` of the hubs that are wanted; then ``key`` is the code. None: all.
         labels: The table of past labels.
+        asked: What :func:`~graphlearn.features.asked.asked_sql` gives, if there are values of this kind.
     """
     if source.labels:
         return _labels_sql(source, values, keys, labels or f"temp.{quote(LABELS)}")
@@ -89,7 +93,7 @@ def rows_sql(
         time = time_sql(at, alias)
         if time is not None:
             times.append(time)
-            if not source.is_own and (i == 0 or at.null_time == "drop"):
+            if at.null_time == "drop" or (i == 0 and not source.is_own):
                 needed.append(f"{time} IS NOT NULL")
     if source.hub.kind == "all":
         hub_key = "0"
@@ -107,7 +111,10 @@ def rows_sql(
         last = len(value.via) - (value.kind == "key")
         for length in range(1, last + 1):
             _join_up(db, source, value.via[:length], aliases, known, joins, when)
-    picked = [_value_sql(db, source, value, aliases) for value in values]
+    picked = [
+        (asked or {})[value.column] if value.kind == "asked" else _value_sql(db, source, value, aliases)
+        for value in values
+    ]
     columns = [f"{sql} AS v{i}" for i, sql in enumerate(picked)]
     if source.is_own:
         columns += [
@@ -190,7 +197,9 @@ def _value_sql(db: Database, source: Source, value: Value, aliases: dict[tuple[H
         text = category_sql(column, row)
         return f"CAST({text} = {literal(value.category)} AS DOUBLE)"
     if value.kind == "null":
-        return f"CAST({raw} IS NULL AS DOUBLE)"
+        # What is no number counts as missing too.
+        missing = numeric_sql(column, row) if column.stype == "numerical" else raw
+        return f"CAST({missing} IS NULL AS DOUBLE)"
     if value.kind == "code":
         words = ", ".join(map(literal, value.vocabulary))
         return f"nullif(list_position([{words}], {category_sql(column, row)}), 0) - 1"

@@ -22,6 +22,8 @@ VOCABULARY = 50
 """Categories that have a code; a million others count as missing."""
 _CLOCK = 0.99
 """Columns that go with the time of their rows as closely as this are clocks: years, seasons, counters."""
+_ENOUGH = 30
+"""Of fewer rows nobody can say that a column is a clock."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def profile_table(db: Database, table: Table, until: int, hidden: frozenset[tupl
                 1 - count / total,
                 tuple(word for word, _ in words),
                 tuple(number / count for _, number in words),
-                clock is not None and math.isfinite(clock) and abs(clock) >= _CLOCK,
+                clock is not None and count >= _ENOUGH and math.isfinite(clock) and abs(clock) >= _CLOCK,
             )
         )
     return profiles
@@ -125,30 +127,39 @@ def lasting_keys(db: Database, entity: str, until: int, hidden: frozenset[tuple[
     return found
 
 
-def windows(db: Database, sources: list[Source], timedelta: int, until: int, first: int) -> tuple[int, ...]:
-    """Lengths of the windows, microseconds, ascending: about the label window, a dozen events, three dozen.
+def windows(db: Database, sources: list[Source], timedelta: int, until: int) -> tuple[int, ...]:
+    """Lengths of the windows, microseconds, ascending: about the label window or four events, 16 events, 64 events.
+
+    A window as long as all there is would be no window, and is left out.
 
     Args:
         db: The database.
         sources: The entity's dated child rows.
         timedelta: Length of the label window.
         until: Rows up to then are looked at.
-        first: Time of the first row; a window as long as all there is would be no window.
     """
+    spans = []
     gaps = []
     for source in sources:
         rows = rows_sql(db, source, [], frozenset(), keys=None)
         found = db.rows(
-            f"SELECT sum(span) / sum(gaps) FROM (SELECT max(time) - min(time) AS span, count(*) - 1 AS gaps "
-            f"FROM ({rows}) WHERE time <= {until} GROUP BY key)"
+            f"SELECT median(gap) FILTER (gap > 0), max(time) - min(time) FROM (SELECT time, time - lag(time) OVER "
+            f"(PARTITION BY key ORDER BY time) AS gap FROM ({rows}) "
+            f"WHERE time <= {until} AND hash(key) % {_parts(db, source.table)} = 0)"
         )[0]
         if found[0]:
             gaps.append(float(found[0]))
+            spans.append(int(found[1]))
     gap = min(gaps, default=float(timedelta))
     short = _snap(max(float(timedelta), 4 * gap))
-    middle = _snap(max(16.0 * gap, 4.0 * short))
-    long = _snap(3.0 * middle)
-    return tuple(sorted({w for w in (short, middle, long) if w < until - first} or {short}))
+    middle = _snap(max(16.0 * gap, 3.0 * short))
+    long = _snap(4.0 * middle)
+    return tuple(sorted({w for w in (short, middle, long) if w < max(spans, default=0)} or {short}))
+
+
+def _parts(db: Database, table: str) -> int:
+    """How many parts of its hubs make about a million rows each; one is enough to know the gaps of."""
+    return 1 + db.num_rows(table) // 1_000_000
 
 
 def _snap(length: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +12,12 @@ import pandas as pd
 import pyarrow as pa
 
 from graphlearn.database.stream import DATA, temporary_table
+from graphlearn.features.asked import asked_sql
 from graphlearn.features.columns import LABELS, Value, label_key, rows_sql
 from graphlearn.features.functions import Feature, View, of_the_seed
 from graphlearn.features.history import past_labels
 from graphlearn.features.paths import Hub, Source
-from graphlearn.features.rows import MISSING, Ints, Rows
+from graphlearn.features.rows import MISSING, Floats, Ints, Rows
 from graphlearn.schema.keys import one_key_sql
 from graphlearn.tasks.task import Task
 
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from graphlearn.schema import Database
 
 Progress = Callable[[int, int], None]
-_HUBS = "__hubs"
+_FEW = 10_000
 _BATCH = 1_000_000
+"""Seeds of a block, so that what is computed of them on the way stays small."""
+CELLS = 30_000_000
+"""Numbers of a block's rows."""
 
 
 class Reader:
@@ -58,6 +62,7 @@ class Reader:
             if feature.source is not None:
                 self._want(feature.source, feature.value)
                 self._want_hub(feature.source.hub)
+        self._asked = asked_sql(db, task.query) if _asks(self.features) else None
         self._whole: dict[Source, tuple[Rows, pd.Index]] = {}
         self._upto = upto
         self._everyone: dict[Source, Rows] = {}
@@ -76,35 +81,50 @@ class Reader:
         """Removes the temporary tables."""
         self._stack.close()
 
-    def compute(self, pkey: pa.Array, seed_time: Ints, input_time: Ints) -> npt.NDArray[np.float32]:
-        """The features of seeds, float32 ``[N, F]``; NaN where they are missing."""
+    def compute(
+        self, pkey: pa.Array, seed_time: Ints, input_time: Ints, *, progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """The features of seeds, float32 ``[N, F]``; NaN where they are missing.
+
+        Many entities are done in blocks, so that the rows of one block fit into memory.
+        """
         values = np.empty((len(pkey), len(self.features)), dtype=np.float32, order="F")
-        hubs = _Hubs(self, pkey, seed_time, input_time)
-        by_source: dict[Source | None, list[int]] = {}
-        for i, feature in enumerate(self.features):
-            by_source.setdefault(feature.source, []).append(i)
-        for source, members in by_source.items():
-            view = None if source is None else hubs.view(source)
-            for i in members:
-                feature = self.features[i]
-                made = of_the_seed(feature.function, seed_time, input_time) if view is None else view.compute(feature)
-                values[:, i] = made
-            if source is not None:
-                hubs.forget(source)
+        blocks = self._blocks(pkey)
+        done = 0
+        for block in blocks:
+            part = slice(None) if len(blocks) == 1 else block
+            with Sight(self, pkey.take(pa.array(block)), seed_time[part], input_time[part]) as sight:
+                by_source: dict[Source | None, list[int]] = {}
+                for i, feature in enumerate(self.features):
+                    by_source.setdefault(feature.source, []).append(i)
+                for source, members in by_source.items():
+                    for i in members:
+                        values[part, i] = sight.compute(self.features[i])
+                    if source is not None:
+                        sight.forget(source)
+            done += len(block)
+            if progress is not None:
+                progress(done, len(pkey))
         return values
 
     def labels(self) -> pa.Table:
         """Past labels, with the keys of the hubs that each label's entity had at its seed time."""
         table = past_labels(self.db, self.task, self._upto)
         time = table["seed_time"].to_numpy()
-        hubs = _Hubs(self, table["key"].combine_chunks(), time, time)
-        for source in self.wanted:
-            if source.labels and source.hub.kind in ("parent", "last"):
-                table = table.append_column(label_key(source), hubs.keys(source.hub))
+        with Sight(self, table["key"].combine_chunks(), time, time) as sight:
+            for source in self.wanted:
+                if source.labels and source.hub.kind in ("parent", "last"):
+                    table = table.append_column(label_key(source), sight.keys(source.hub))
         return table
 
-    def rows(self, source: Source, keys: pa.Array) -> Rows:
-        """The rows of hubs; hub ``i`` is ``keys[i]``. Of everyone there is one hub."""
+    def rows(self, source: Source, keys: pa.Array, table: Callable[[], str]) -> Rows:
+        """The rows of hubs; hub ``i`` is ``keys[i]``. Of everyone there is one hub.
+
+        Args:
+            source: The source.
+            keys: The distinct keys of the hubs.
+            table: Makes a temporary table of them, ``(code, key)``, if it is needed.
+        """
         if source in self._whole:
             rows, index = self._whole[source]
             if source.hub.kind == "all":
@@ -114,11 +134,33 @@ class Reader:
             if source not in self._everyone:
                 self._everyone[source] = self._load(source, None, 1)
             return self._everyone[source]
+        return self._load(source, table(), len(keys))
+
+    def hub_table(self, hub: Hub, keys: pa.Array, name: str) -> AbstractContextManager[str]:
+        """A temporary table ``(code, key)`` of the keys of hubs, in the type that their table has."""
+        schema = self.db.schema[hub.table]
+        plain = len(schema.pkey) == 1 and one_key_sql(schema, ["x"]) == "x"
+        dtype = self.db.columns(hub.table)[schema.pkey[0]] if plain else "VARCHAR"
         data = pa.table({"code": np.arange(len(keys)), "key": keys})
-        dtype = self._key_type(source.hub.table)
-        sql = f"SELECT code, TRY_CAST(key AS {dtype}) AS key FROM {DATA}"
-        with temporary_table(self.db, _HUBS, sql, data=data) as name:
-            return self._load(source, name, len(keys))
+        return temporary_table(self.db, name, f"SELECT code, TRY_CAST(key AS {dtype}) AS key FROM {DATA}", data=data)
+
+    def _blocks(self, pkey: pa.Array) -> list[Ints]:
+        """Positions of seeds, in blocks whose entities' rows are at most about :data:`CELLS` numbers."""
+        if self._whole or len(pkey) < _FEW:
+            return [np.arange(len(pkey))]
+        cells = sum(
+            self.db.num_rows(source.table) * (len(values) + 2)
+            for source, values in self.wanted.items()
+            if source.hub.kind == "entity" and not source.labels
+        )
+        codes, keys = _encode(pkey)
+        share = min(1.0, len(keys) / max(1, self.db.num_rows(self.task.entity_table)))
+        number = max(int(share * cells / CELLS), len(pkey) // _BATCH) + 1
+        if number == 1:
+            return [np.arange(len(pkey))]
+        order = np.argsort(codes, kind="stable")
+        bounds = np.searchsorted(codes[order], np.linspace(0, len(keys), number + 1)[1:-1])
+        return [block for block in np.split(order, bounds) if len(block)]
 
     def _want(self, source: Source, value: Value | None) -> None:
         found = self.wanted.setdefault(source, [])
@@ -134,11 +176,12 @@ class Reader:
             return self._load(source, None, 1), pd.Index([])
         every = rows_sql(self.db, source, [], self.hidden, keys=None)
         keys = self.db.arrow(f"SELECT DISTINCT key FROM ({every}) ORDER BY key")["key"].combine_chunks()
-        return self.rows(source, keys), pd.Index(keys.to_pandas())
+        with self.hub_table(source.hub, keys, "__hubs_whole") as table:
+            return self._load(source, table, len(keys)), pd.Index(keys.to_pandas())
 
     def _load(self, source: Source, keys: str | None, hubs: int) -> Rows:
         values = self.wanted[source]
-        sql = rows_sql(self.db, source, values, self.hidden, keys=keys)
+        sql = rows_sql(self.db, source, values, self.hidden, keys=keys, asked=self._asked)
         table = self.db.arrow(f"SELECT * EXCLUDE (tie) FROM ({sql}) ORDER BY key, time, tie")
         start = np.searchsorted(table["key"].to_numpy(), np.arange(hubs + 1))
         rows = Rows(start.astype(np.int64), table["time"].to_numpy(), {})
@@ -156,20 +199,35 @@ class Reader:
                 rows.known[value] = table[f"known_{i}"].fill_null(2**62).to_numpy()
         return rows
 
-    def _key_type(self, table: str) -> str:
-        schema = self.db.schema[table]
-        if len(schema.pkey) > 1 or one_key_sql(schema, ["x"]) != "x":
-            return "VARCHAR"
-        return self.db.columns(table)[schema.pkey[0]]
 
+class Sight:
+    """What seeds see: their hubs, and the rows of these. A context, which removes its temporary tables.
 
-class _Hubs:
-    """The hubs of seeds: which rows of which tables they look at."""
+    Args:
+        reader: Where the rows come from.
+        pkey: Primary keys of entities, ``[N]``.
+        seed_time: When each prediction is for, int64 ``[N]`` microseconds UTC.
+        input_time: The newest time that each may see, int64 ``[N]``.
+    """
 
     def __init__(self, reader: Reader, pkey: pa.Array, seed_time: Ints, input_time: Ints) -> None:
         self.reader, self.seed_time, self.input_time = reader, seed_time, input_time
         self._coded: dict[Hub, tuple[Ints, pa.Array]] = {reader.entity: _encode(pkey)}
         self._views: dict[Source, View] = {}
+        self._tables: dict[Hub, str] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Sight:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def compute(self, feature: Feature) -> Floats:
+        """A feature of every seed, float64 ``[N]``."""
+        if feature.source is None:
+            return of_the_seed(feature.function, self.seed_time, self.input_time)
+        return self.view(feature.source).compute(feature)
 
     def keys(self, hub: Hub) -> pa.Array:
         """The key of each seed's hub; NULL: it has none."""
@@ -185,10 +243,9 @@ class _Hubs:
                 source, value = hub_key(self.reader.entity, hub)
                 view = self.view(source)
                 codes = view.key(value)
-                dictionary = view.rows.dictionary[value]
                 used = np.unique(codes[codes >= 0])
                 narrow = np.where(codes < 0, -1, np.searchsorted(used, codes))
-                self._coded[hub] = narrow, dictionary.take(pa.array(used))
+                self._coded[hub] = narrow, view.rows.dictionary[value].take(pa.array(used))
         return self._coded[hub]
 
     def view(self, source: Source) -> View:
@@ -197,7 +254,7 @@ class _Hubs:
             task = self.reader.task
             codes, keys = self.coded(source.hub)
             self._views[source] = View(
-                self.reader.rows(source, keys),
+                self.reader.rows(source, keys, lambda: self._table(source.hub)),
                 codes,
                 self.seed_time,
                 self.input_time,
@@ -210,6 +267,16 @@ class _Hubs:
         """Lets go of rows that no other hub is found by."""
         if all(value.kind != "key" for value in self.reader.wanted[source]):
             self._views.pop(source, None)
+
+    def _table(self, hub: Hub) -> str:
+        if hub not in self._tables:
+            name = f"__hubs_{id(self)}_{len(self._tables)}"
+            self._tables[hub] = self._stack.enter_context(self.reader.hub_table(hub, self.coded(hub)[1], name))
+        return self._tables[hub]
+
+
+def _asks(features: Sequence[Feature]) -> bool:
+    return any(feature.value is not None and feature.value.kind == "asked" for feature in features)
 
 
 def hub_key(entity: Hub, hub: Hub) -> tuple[Source, Value]:

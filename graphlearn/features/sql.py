@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from graphlearn.database import quote
+from graphlearn.features.asked import asked_sql
 from graphlearn.features.columns import Value, rows_sql
 from graphlearn.features.functions import DAY, Feature
 from graphlearn.features.paths import Hub, Source
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from graphlearn.tasks.task import Task
 
 SEEDS = "seeds"
-"""``seeds(seed, pkey, seed_time, input_time)``: a number for each seed, its entity, and two times in microseconds UTC."""
+"""``seeds(seed, pkey, seed_time, input_time)``: a number for each seed, its entity, two times in microseconds UTC."""
 PAST_LABELS = "labels"
 """What :meth:`Aggregates.past_labels` gives."""
 
@@ -54,7 +55,8 @@ def _of_source(
     db: Database, task: Task, source: Source, features: list[Feature], hidden: frozenset[tuple[str, str]]
 ) -> str:
     values = list(dict.fromkeys(feature.value for feature in features if feature.value is not None))
-    rows = rows_sql(db, source, values, hidden, keys=None, labels=PAST_LABELS)
+    asked = asked_sql(db, task.query) if any(value.kind == "asked" for value in values) else None
+    rows = rows_sql(db, source, values, hidden, keys=None, labels=PAST_LABELS, asked=asked)
     hubs = _hubs(db, task, source.hub, hidden)
     if source.is_own:
         shown = ", ".join(_own(feature, values, task) for feature in features)

@@ -85,6 +85,8 @@ class Seen:
 
 #: Columns of the age vector that weigh groups of channels: half-lives of 16, 4 and 1 periods.
 _MEMORY = (6, 4, 2)
+#: Aggregates are many and alike: a network that could count on each of them would learn few labels by heart.
+_FEATURE_DROPOUT = 0.5
 _US_PER_DAY = 86_400_000_000
 
 
@@ -162,7 +164,9 @@ class RelationalModel(Module):
             for _ in config.num_neighbors
         )
         self.features = (
-            SeedFeatures(config.num_features, config.channels, dropout=config.dropout) if config.num_features else None
+            SeedFeatures(config.num_features, config.channels, dropout=max(config.dropout, _FEATURE_DROPOUT))
+            if config.num_features
+            else None
         )
         self.head = NodeHead(config.channels, task_type, num_classes=num_classes)
 

@@ -20,6 +20,7 @@ from graphlearn.models.fused import share_of
 from graphlearn.predict.ground import Ground, Prepared, Trained, digest
 from graphlearn.tasks.metrics import primary_metric, score
 from graphlearn.tasks.times import duration_text, time_text
+from graphlearn.training.checkpoint import check_state
 from graphlearn.training.folds import Fold, rolling_origin
 from graphlearn.training.loop import TrainConfig
 from graphlearn.training.matrix import Matrix, make_matrix
@@ -30,8 +31,9 @@ from graphlearn.training.seeds import Seeds, network_columns
 
 #: Labels that trees and folds look at; of more a sample, drawn from the seed.
 _MOST_LABELS = 200_000
-#: Seeds that the network of a choice goes through, over all members and epochs: a trial has to be affordable.
-_TRIAL_SEEDS, _TRIAL_MEMBERS = 128_000, 2
+#: Seeds that the network of a choice goes through, over all members and epochs, and its most members: a trial has to be
+#: affordable.
+_TRIAL_SEEDS, _TRIAL_MEMBERS = 150_000, 2
 #: Labels from which on fewer folds say as much.
 _MANY_LABELS = 30_000
 
@@ -48,6 +50,8 @@ def train_chosen(ground: Ground, model: str, *, sized: bool) -> Trained:
         model: The kind.
         sized: Whether the user chose the number of members of a network.
     """
+    if ground.resume:
+        check_state(ground.partial)
     choice = _Choice(ground)
     if model == "constant" or choice.alike:
         return choice.constant(None if model == "constant" else "all labels of train are alike")
@@ -56,11 +60,10 @@ def train_chosen(ground: Ground, model: str, *, sized: bool) -> Trained:
     choice.plan_features()
     if model == "gbdt" and choice.found is None:
         return choice.constant("no feature of this database says anything about the labels")
-    if model == "auto" and choice.found is not None and not choice.in_time():
-        return choice.trees("there was no time left to try a network")
-    if model == "gbdt":
+    late = model == "auto" and choice.found is not None and not (ground.resume or choice.in_time())
+    if late or model == "gbdt":
         ground.start(Prepared(*choice.counts, ground.longest_age, aggregates=choice.plan))
-        return choice.trees("it was asked for")
+        return choice.trees("there was no time left to try a network" if late else "it was asked for")
     return choice.network(model, sized)
 
 
@@ -139,6 +142,7 @@ class _Choice:
                 num_classes=task.num_outputs,
                 ages=self._ages(),
                 seed=ground.seed,
+                num_threads=torch.get_num_threads(),
                 progress=lambda done, total: bar.show(100 * done // total, "folds"),
             )
         for age, scores in self.found.scores.items():
@@ -261,7 +265,7 @@ class _Choice:
         settings, sizes = self.ground.settings, self.ground.sizes
         if not sized:
             sizes = replace(sizes, members=min(sizes.members, _TRIAL_MEMBERS))
-        affordable = _TRIAL_SEEDS * _TRIAL_MEMBERS // (size * sizes.members)
+        affordable = _TRIAL_SEEDS // (size * sizes.members)
         settings = replace(settings, epochs=max(1, min(settings.epochs, affordable)))
         if settings.max_minutes is not None:
             spent = (time.perf_counter() - self.started) / 60

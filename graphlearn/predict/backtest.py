@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from graphlearn.errors import TaskError, UsageError, unknown_name
 from graphlearn.predict.train import MODELS, train
 from graphlearn.schema import Database
-from graphlearn.tasks import Task
+from graphlearn.tasks import Task, TaskType
 from graphlearn.tasks.task import REGIMES
 from graphlearn.tasks.times import duration_text, time_text
 from graphlearn.training.folds import Fold, rolling_origin
@@ -107,6 +108,9 @@ def _as_of(task: Task, labels: pa.Table, fold: Fold) -> tuple[Task, Fold] | None
     train = fold.train[seed_time[fold.train] + task.timedelta <= start]
     val = fold.train[seed_time[fold.train] >= start]
     if len(np.unique(seed_time[train])) < _LEAST_ANCHORS:
+        return None
+    classes = pc.unique(labels["label"].take(pa.array(train)))
+    if task.task_type in (TaskType.BINARY, TaskType.MULTICLASS) and len(classes) < 2:
         return None
     splits = {"train": train, "val": val, "test": fold.evaluate}
     tables = {split: labels.take(pa.array(rows)) for split, rows in splits.items()}

@@ -69,6 +69,12 @@ def cohort_sql(db: Database, checked: Checked, anchors: Anchors) -> str:
     return _Compiler(db, checked, anchors).cohort()
 
 
+def filter_sql(db: Database, checked: Checked, condition: Condition, alias: str) -> str:
+    """The row filter of an aggregation as SQL over the row ``alias`` of its table."""
+    names = {value.table: alias for value in values(condition) if isinstance(value, Column)}
+    return _Compiler(db, checked, Anchors())._condition(condition, names).sql(dialect="duckdb")
+
+
 @dataclass
 class _Group:
     """Aggregations over the same rows: one common table expression."""

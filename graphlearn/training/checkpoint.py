@@ -164,14 +164,23 @@ def save_state(path: Path, weights: Mapping[str, Tensor], optimizer: AdamW, stat
             aside.unlink(missing_ok=True)
 
 
+def check_state(path: Path) -> None:
+    """Raises if no interrupted training is kept in ``path``.
+
+    Raises:
+        RunError: Then.
+    """
+    if not path.is_file():
+        raise RunError(f"there is no interrupted training to go on with: {path} does not exist. Leave --resume out.")
+
+
 def load_state(path: Path, model: torch.nn.Module, optimizer: AdamW, plan: str) -> TrainState:
     """Puts model and optimizer back to where :func:`save_state` left them.
 
     Raises:
         RunError: If there is nothing to go on from, or it belongs to another plan.
     """
-    if not path.is_file():
-        raise RunError(f"there is no interrupted training to go on with: {path} does not exist. Leave --resume out.")
+    check_state(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -55,7 +55,7 @@ def search_trees(
     num_classes: int = 1,
     ages: Sequence[int] = (0,),
     seed: int = 0,
-    num_threads: int = 2,
+    num_threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Chooses the age with the first settings, then the number of trees of all settings at that age.

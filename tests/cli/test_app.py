@@ -27,6 +27,7 @@ def test_help_lists_the_commands_in_the_order_of_the_data(capfd):
         "inspect",
         "check",
         "label",
+        "features",
         "train",
         "evaluate",
         "backtest",
@@ -74,7 +75,7 @@ def test_unknown_command(capfd):
     assert exit.main(["trian"]) == 2
     assert capfd.readouterr().err == (
         "UnknownNameError: no command 'trian'. Did you mean 'train'? "
-        "Known: backtest, check, demo, evaluate, explain, export, inspect, label, predict, submit, train.\n"
+        "Known: backtest, check, demo, evaluate, explain, export, features, inspect, label, predict, submit, train.\n"
     )
 
 

@@ -78,7 +78,7 @@ def test_a_dry_run_says_what_would_happen(shop: Path, capfd, tmp_path: Path):
 
 def test_train_then_predict(shop: Path, capfd, tmp_path: Path):
     out = tmp_path / "run"
-    code, printed, err = run(capfd, "train", shop, QUERY, "--out", out, "--max-minutes", 0)
+    code, printed, err = run(capfd, "train", shop, QUERY, "--model", "gnn", "--out", out, "--max-minutes", 0)
     assert code == 0, err
     assert printed.startswith("best   epoch 1, val auroc 0.")
     assert err.startswith("labels   count-orders-0-30-days-0: train ")

@@ -25,8 +25,8 @@ def shop(tmp_path_factory) -> Path:
 
 
 def train(*words: object) -> int:
-    """One epoch."""
-    return main(["train", *map(str, words), "--max-minutes", "0"])
+    """One epoch of a network."""
+    return main(["train", *map(str, words), "--model", "gnn", "--max-minutes", "0"])
 
 
 def graphlearn(*words: object, **kwargs) -> subprocess.Popen:
@@ -82,7 +82,7 @@ def test_a_task_folder_and_a_duckdb_file(shop, tmp_path, capfd):
     ("words", "code", "says"),
     [
         (["--task", "agian"], 2, "UnknownNameError: no task 'agian'. Did you mean 'again'? Known: again, spend."),
-        (["--model", "gmn"], 2, "UnknownNameError: no model 'gmn'. Did you mean 'gnn'? Known: gnn."),
+        (["--model", "gmn"], 2, "UnknownNameError: no model 'gmn'. Did you mean 'gnn'? Known: auto, constant, "),
         (
             ["--regime", "froze"],
             2,
@@ -165,7 +165,7 @@ def test_a_full_disk(shop, tmp_path):
 
 
 def test_ctrl_c_and_resume(shop, tmp_path, capfd):
-    words = ["train", shop, "--task", "again", "--out", tmp_path / "run"]
+    words = ["train", shop, "--task", "again", "--model", "gnn", "--out", tmp_path / "run"]
     running = graphlearn(*words)
     partial = tmp_path / "run.partial.safetensors"
     until = time.monotonic() + 120
@@ -190,3 +190,18 @@ def test_ctrl_c_and_resume(shop, tmp_path, capfd):
     assert "\nresume   after epoch " in err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert load(tmp_path / "run").evaluate("val")["rows"] == 56
+
+
+def test_the_default_says_what_it_chose_and_why(shop, tmp_path, capfd):
+    words = ["train", str(shop), "--task", "again", "--max-features", "12", "--max-minutes", "0"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    out, err = capfd.readouterr()
+    assert out.splitlines()[0].startswith("best   gbdt, val auroc 0.")
+    assert "\nfeatures 12 from the schema, " in f"\n{err}"
+    assert "\nchoice   gbdt: there was no time left to try a network (" in err
+    assert main([*words, "--model", "gbdt", "--max-age", "0", "--out", str(tmp_path / "trees"), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["kind"] == "gbdt"
+    assert found["seconds_of"].keys() == {"features", "folds", "trees"}
+    assert main([*words, "--max-age", "old", "--out", str(tmp_path / "other")]) == 2
+    assert "'max_age' must be a duration such as '30 days'" in capfd.readouterr().err

@@ -13,7 +13,7 @@ import graphlearn as gl
 from graphlearn.errors import UsageError
 from graphlearn.graph import build_graph, fit_statistics
 from graphlearn.models import Ensemble, RelationalModel
-from graphlearn.predict.train import num_members
+from graphlearn.predict.ground import num_members
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.training import TrainConfig, predict_seeds, split_seeds
 from graphlearn.training.scoring import forward, seed_loader
@@ -99,5 +99,5 @@ def test_many_labels_get_larger_batches(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["graphlearn.predict.train"], "_MANY_LABELS", 10)  # the name is the function
     frames = tables()
     db = open_tables(frames)
-    run = gl.train(db, make_task(db, frames), out=tmp_path / "run", members=1, max_minutes=1e-6, progress=False)
+    run = gl.train(db, make_task(db, frames), out=tmp_path / "run", model="gnn", max_minutes=1e-6, progress=False)
     assert run.meta["train_config"]["batch_size"] == 2 * TrainConfig().batch_size

@@ -169,8 +169,9 @@ def make_task(
 
 
 def train_fast(db: Database, task: Task, out: Path, **kwargs: Any) -> Run:
-    """A run after two short epochs."""
-    return train(db, task, out=out, progress=False, **{"model_config": MODEL, "train_config": FAST, **kwargs})
+    """A run of a network, by default, after two short epochs."""
+    settings = {"model": "gnn", "model_config": MODEL, "train_config": FAST, **kwargs}
+    return train(db, task, out=out, progress=False, **settings)
 
 
 def write_relbench(folder: Path, seed: int = 0) -> Path:

@@ -27,6 +27,7 @@ def test_a_few_steps_beat_the_constant(rel_f1: Path, tmp_path: Path, name: str, 
         db,
         Task(db, name),
         out=tmp_path / "run",
+        model="gnn",
         regime="rolling",
         refit=False,  # what has trained on validation cannot be scored on it
         model_config=SMALL,

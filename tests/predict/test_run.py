@@ -256,7 +256,7 @@ def edit(folder, change) -> None:
 
 def test_a_folder_of_another_version(copy):
     edit(copy, lambda meta: meta.update(format=99, versions={"graphlearn": "9.9"}))
-    with pytest.raises(RunError, match=r"was written in run format 99 by graphlearn 9.9; this version reads format 1"):
+    with pytest.raises(RunError, match=r"was written in run format 99 by graphlearn 9.9; this version reads format 2"):
         load(copy)
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import graphlearn.training.loop
 from graphlearn.errors import RunError, StorageError, UsageError
-from graphlearn.predict import Run, load, train
+from graphlearn.predict import Run, load
 from graphlearn.schema import connect
 from graphlearn.tasks import Task
 from graphlearn.training.checkpoint import partial_path
@@ -252,7 +252,7 @@ for at in times:
 def test_moved_and_loaded_in_a_new_process_it_predicts_the_same_to_the_last_bit(tmp_path):
     source = write_relbench(tmp_path / "shop")
     db = connect(source)
-    run = train(db, Task(db, "again"), out=tmp_path / "here", model_config=SIZES, train_config=PLAN, progress=False)
+    run = train_fast(db, Task(db, "again"), tmp_path / "here", model_config=SIZES, train_config=PLAN)
     before = {at: run.predict(db, at=at) for at in ("2021-07-04", "2021-12-24")}
     (tmp_path / "there").mkdir()
     moved = (tmp_path / "here").rename(tmp_path / "there" / "moved")

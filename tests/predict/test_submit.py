@@ -119,7 +119,7 @@ def test_the_command_from_runs_to_files_that_relbench_scores(f1: Database, rel_f
     for name in ("driver-top3", "driver-position"):
         out = tmp_path / name
         settings = {"model_config": ModelConfig(channels=8, num_neighbors=(4, 2)), "train_config": SHORT}
-        train(f1, Task(f1, name), out=out, regime="rolling", progress=False, **settings)
+        train(f1, Task(f1, name), out=out, model="gnn", regime="rolling", progress=False, **settings)
         runs.append(str(out))
     folder = tmp_path / "submission"
     assert main(["submit", *runs, "--out", str(folder)]) == 0
