@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from graphlearn.database.ahead import read_ahead
 from graphlearn.database.column_types import Reading
 from graphlearn.database.connection import first_line
 from graphlearn.database.local import table_name
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 INCOMING = "__incoming"
+AHEAD = 4
+"""Batches that may wait for DuckDB while the driver goes on."""
 
 
 def copy_table(
@@ -65,28 +70,31 @@ def _write(
 
     failures: list[BaseException] = []
 
-    def watched() -> Iterator[pa.RecordBatch]:
+    def watched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
-            for batch in reader.batches(table, where):
+            for batch in batches:
                 bar.show(table.name, batch.num_rows, batch.nbytes)
                 yield batch
         except (Exception, KeyboardInterrupt) as error:
             failures.append(error)
             raise
 
-    batches = watched()
     columns = ", ".join(
         f"{cast(f'c{i}', column.reading, reader.strict)} AS {quote(column.name)}"
         for i, column in enumerate(table.columns)
     )
     try:
+        batches = reader.batches(table, where)
         first = next(batches)
-        stream = pa.RecordBatchReader.from_batches(first.schema, _again(first, batches))
-        con.register(INCOMING, stream)
-        try:
-            con.execute(f"{into} SELECT {columns} FROM {INCOMING}").fetchall()
-        finally:
-            con.unregister(INCOMING)
+        # In one thread DuckDB and the driver would wait for each other. DuckDB needs no more than one of its own: that
+        # writes rows in their order faster than a driver brings them, and a second would take time from the driver.
+        with read_ahead(batches, AHEAD) as others, _one_thread(con):
+            stream = pa.RecordBatchReader.from_batches(first.schema, watched(chain([first], others)))
+            con.register(INCOMING, stream)
+            try:
+                con.execute(f"{into} SELECT {columns} FROM {INCOMING}").fetchall()
+            finally:
+                con.unregister(INCOMING)
     except duckdb.OutOfMemoryException as error:
         raise GraphLearnError(
             f"DuckDB has not enough memory to copy '{table.name}' of {reader.place}: {first_line(error)}. Give "
@@ -97,9 +105,14 @@ def _write(
         raise failures[0] if failures else error from error
 
 
-def _again(first: pa.RecordBatch, others: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from others
+@contextmanager
+def _one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    ((threads,),) = con.execute("SELECT current_setting('threads')").fetchall()
+    con.execute("SET threads = 1")
+    try:
+        yield
+    finally:
+        con.execute(f"SET threads = {int(threads)}")
 
 
 def cast(column: str, how: Reading, strict: bool) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from graphlearn.database import reader
 from graphlearn.database.reader import BATCH_ROWS, Reader, empty_batch
 from graphlearn.database.reflect import ServerTable, leave_out
-from graphlearn.database.url import reason
+from graphlearn.database.url import DRIVERS, engine, reason
 from graphlearn.errors import SourceError
 
 if TYPE_CHECKING:
@@ -40,6 +40,15 @@ class ChangedError(Exception):
 
 class MysqlReader(Reader):
     """The connection of the snapshot, and one of connectorx for each table."""
+
+    def _connect(self) -> Connection:
+        # SQLAlchemy knows the types of MariaDB only by that name, and what a server is only once it is connected to.
+        pooled = engine(self.url).raw_connection()
+        pooled.detach()
+        driver: Any = pooled.dbapi_connection
+        if "mariadb" in driver.get_server_info().lower():
+            self.url = self.url.set(drivername=DRIVERS["mariadb"])
+        return engine(self.url, creator=lambda: driver).connect()
 
     def _begin(self, con: Connection) -> Connection:
         if not self.url.database:

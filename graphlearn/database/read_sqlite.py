@@ -12,11 +12,12 @@ from urllib.parse import quote as percent
 from graphlearn.database.column_types import BLOB, Reading
 from graphlearn.database.reader import Reader
 from graphlearn.database.reflect import ServerTable, say_useless
+from graphlearn.database.url import engine
 from graphlearn.errors import SourceError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import Connection
 
 BATCH_ROWS = 16_384
 MIXED = re.compile(r"Type mismatch in column|codec can't decode")
@@ -28,7 +29,7 @@ class SqliteReader(Reader):
 
     strict = True
 
-    def _engine_url(self) -> URL:
+    def _connect(self) -> Connection:
         import adbc_driver_sqlite.dbapi as adbc
 
         if not self.url.database or self.url.database == ":memory:":
@@ -44,7 +45,7 @@ class SqliteReader(Reader):
             # The first read begins the transaction: from here on nothing changes for this connection.
             cursor.execute("SELECT count(*) FROM sqlite_master")
             cursor.fetchall()
-        return self.url.set(database=name).update_query_dict({"uri": "true"})
+        return engine(self.url.set(database=name).update_query_dict({"uri": "true"})).connect()
 
     def _begin(self, con: Connection) -> Connection:
         con.exec_driver_sql("PRAGMA query_only = ON")

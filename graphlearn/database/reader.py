@@ -56,8 +56,7 @@ class Reader(ABC):
         self.place = shown(url)
         self._open = ExitStack()
         try:
-            con = self._open.enter_context(engine(self._engine_url()).connect())
-            self.con = self._begin(con)
+            self.con = self._begin(self._open.enter_context(self._connect()))
             self.tables: tuple[ServerTable, ...] = reflect(self.con, options, self.place, plain=self.plain)
             self._prepare()
         except BaseException as error:
@@ -77,8 +76,9 @@ class Reader(ABC):
             if exc[0] is None:
                 raise
 
-    def _engine_url(self) -> URL:
-        return self.url
+    def _connect(self) -> Connection:
+        """The connection that is used to ask about tables."""
+        return engine(self.url).connect()
 
     @abstractmethod
     def _begin(self, con: Connection) -> Connection:

@@ -17,7 +17,7 @@ from graphlearn.database.reader import LostConnectionError, Reader, RowReader
 from graphlearn.database.reflect import Options, ServerTable
 from graphlearn.database.source import Source
 from graphlearn.database.sql import quote
-from graphlearn.database.url import DRIVERS, engine, parse_url, shown
+from graphlearn.database.url import DRIVERS, parse_url, shown
 from graphlearn.database.views import add_view
 from graphlearn.errors import GraphLearnError, SourceError
 
@@ -100,20 +100,7 @@ def _reader(url: URL, text: str, options: Options) -> Reader:
     kind = url.get_backend_name()
     if text.split("://", 1)[0].lower() not in DRIVERS or kind not in READERS:
         return RowReader(url, options)
-    if kind == "mysql" and _is_mariadb(url):
-        # SQLAlchemy knows the types of MariaDB only by this name.
-        url = url.set(drivername=DRIVERS["mariadb"])
     return READERS[kind](url, options)
-
-
-def _is_mariadb(url: URL) -> bool:
-    import sqlalchemy as sa
-
-    try:
-        with engine(url).connect() as con:
-            return bool(getattr(con.dialect, "is_mariadb", False))
-    except sa.exc.SQLAlchemyError:
-        return False  # the reader meets the same failure, and says so
 
 
 def _read(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphlearn.errors import SourceError, UsageError, unknown_name
 
@@ -72,8 +72,12 @@ def parse_url(text: str) -> URL:
     return url
 
 
-def engine(url: URL) -> Engine:
+def engine(url: URL, **options: Any) -> Engine:
     """SQLAlchemy's engine for what :func:`parse_url` gave; connections are closed when they are given back.
+
+    Args:
+        url: The URL.
+        options: More arguments of ``sqlalchemy.create_engine``.
 
     Raises:
         SourceError: If the driver is not installed; the message says how to install it.
@@ -84,7 +88,7 @@ def engine(url: URL) -> Engine:
     args = {"connect_timeout": CONNECT_TIMEOUT} if kind in EXTRAS and "connect_timeout" not in url.query else {}
     try:
         # Values would stand in the text of errors.
-        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=args, hide_parameters=True)
+        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=args, hide_parameters=True, **options)
     except ImportError as error:
         extra = EXTRAS.get(kind)
         how = f"pip install graphlearn[{extra}]" if extra else f"pip install {error.name}"

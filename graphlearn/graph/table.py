@@ -98,9 +98,10 @@ def read_table(
     tie, time = np.empty(room, np.int64), np.empty(room if table.time_col else 0, np.int64)
     parents = [np.empty(room, maps[key.table].dtype) for key in matched]
     chunks: dict[str, list[pa.Array]] = {name: [] for name in kept}
-    done = 0
+    done, undated = 0, False
     # An encoder of the user's may depend on which texts it gets together.
-    with closing(stream(db, sql, ordered=text_encoder is not None)) as batches, ThreadPoolExecutor(1) as pool:
+    reading = stream(db, sql, batch_rows=_batch_rows(columns), ordered=text_encoder is not None)
+    with closing(reading) as batches, ThreadPoolExecutor(1) as pool:
         waiting: deque[Future[None]] = deque()
         for batch in batches:
             rows = slice(done, done + batch.num_rows)
@@ -111,6 +112,7 @@ def read_table(
             tie[rows] = batch.column("__tie").to_numpy()
             if table.time_col:
                 when = batch.column("__t")
+                undated |= when.null_count > 0
                 time[rows] = (pc.fill_null(when, _UNDATED) if when.null_count else when).to_numpy()
             for name, chunk in chunks.items():
                 # A copy: a column of a batch keeps the memory of the whole batch.
@@ -124,7 +126,7 @@ def read_table(
 
     if done < room:  # what was never written must not be saved with the rows
         tie, time, parents = tie[:done], time[:done].copy(), [parent[:done].copy() for parent in parents]
-    num_undated = _put_undated_first(time)
+    num_undated = _put_undated_first(time) if undated else 0
     order = row_order(torch.from_numpy(time) if table.time_col else None, torch.from_numpy(tie))
     del tie  # memory that is given back is ready for the next column; new memory is slow to come by
     arrow = {name: _joined(db, table, kept[name], chunk, order) for name, chunk in chunks.items()}
@@ -180,6 +182,12 @@ def _rows_sql(
         joins += maps[key.table].join_sql(f"n{i}", values)
     select += feature_sql(table, columns)
     return f"SELECT {', '.join(select)} FROM {rows_of(table.name)} AS t{joins}{kept_sql(table)}"
+
+
+def _batch_rows(columns: Sequence[ColumnStatistics]) -> int:
+    """Each batch costs a tenth of a millisecond, so narrow rows come in larger ones; of no more than some 10 MB."""
+    narrow = len(columns) <= 8 and all(c.stype in ("numerical", "categorical") for c in columns)
+    return 131_072 if narrow else 32_768
 
 
 def _look_up(batch: pa.RecordBatch, maps: list[NodeMap], parents: list[npt.NDArray[Any]], rows: slice) -> None:

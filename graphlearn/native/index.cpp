@@ -119,6 +119,48 @@ void split_keys(uintptr_t keys, int64_t size, int64_t least, int drop, int bits,
     });
 }
 
+// For sorted numbers of a key above the `bits` of a row: which of them have the key of the one before or after (`places`,
+// and whether their key differs from the one before), then the row alone stays of each number. Returns how many have; if
+// they are more than `room`, that is all it does.
+int64_t split_ties(uintptr_t numbers, int64_t size, int bits, uintptr_t places, uintptr_t starts, int64_t room, int threads) {
+    constexpr int64_t kChunk = 1 << 16;
+    auto* number = pointer<int64_t>(numbers);
+    const int64_t num_chunks = (size + kChunk - 1) / kChunk, mask = (int64_t{1} << bits) - 1;
+    auto end = [=](int64_t chunk) { return std::min(size, (chunk + 1) * kChunk); };
+    auto differs = [=](int64_t i) { return ((number[i] ^ number[i - 1]) >> bits) != 0; };
+    std::vector<int64_t> at(num_chunks + 1);
+    std::vector<char> first(num_chunks + 1, 1);  // kept, as the numbers on both sides of a chunk's end lose their keys
+    parallel(worth(threads, size), num_chunks, [&](int64_t c) {
+        bool before = first[c] = c == 0 || differs(c * kChunk);
+        const int64_t last = end(c) - 1;
+        int64_t alone = 0;
+        for (int64_t i = c * kChunk; i < last; ++i) {
+            const bool after = differs(i + 1);
+            alone += before & after;
+            before = after;
+        }
+        alone += before & (end(c) == size || differs(end(c)));
+        at[c + 1] = end(c) - c * kChunk - alone;
+    });
+    for (int64_t c = 0; c < num_chunks; ++c) at[c + 1] += at[c];
+    if (at[num_chunks] > room) return at[num_chunks];
+    parallel(worth(threads, size), num_chunks, [&](int64_t c) {
+        auto* place = pointer<int64_t>(places) + at[c];
+        auto* start = pointer<bool>(starts) + at[c];
+        bool before = first[c];
+        for (int64_t i = c * kChunk; at[c] < at[c + 1] && i < end(c); ++i) {
+            const bool after = i + 1 < end(c) ? differs(i + 1) : first[c + 1];
+            if (!(before & after)) {
+                *place++ = i;
+                *start++ = before;
+            }
+            before = after;
+        }
+        for (int64_t i = c * kChunk; i < end(c); ++i) number[i] &= mask;
+    });
+    return at[num_chunks];
+}
+
 // Two counting sorts: children are put into groups of parents whose lists fit into a core's cache, then each group into
 // its lists. One sort over all parents would wait for memory at every child.
 template <class Index>
@@ -255,6 +297,7 @@ void register_index(nb::module_& m) {
     m.def("build_key_table", &build_key_table, Released());
     m.def("find_keys", &find_keys, Released());
     m.def("split_keys", &split_keys, Released());
+    m.def("split_ties", &split_ties, Released());
     m.def("group_children", &group_children, Released());
     m.def("take_rows", &take_rows, Released());
     m.def("add_ngrams", &add_ngrams, Released());

@@ -177,11 +177,9 @@ def _radix_order(keys: list[_Key]) -> _Ints:
     first = keys[0]
     bits = _bits(len(first.values) - 1)
     done = min(63 - bits, first.width)
-    packed = _sorted_rows(first, done, bits)
-    tied, starts = _ties(packed, bits)
-    packed &= (1 << bits) - 1
-    order, place = packed, np.flatnonzero(tied)  # where in `order` the rows stand that are not settled yet
-    run = np.cumsum(starts[tied], dtype=np.int64)  # which of those look equal so far
+    order = _sorted_rows(first, done, bits)
+    place, starts = _split_ties(order, bits)  # where in `order` the rows stand that are not settled yet
+    run = np.cumsum(starts, dtype=np.int64)  # which of those look equal so far
     size = len(place)
     while size > 0 and done < (width := sum(key.width for key in keys)):
         bits = _bits(size - 1)
@@ -201,11 +199,10 @@ def _radix_order(keys: list[_Key]) -> _Ints:
             part <<= bits
             part |= np.arange(block.start, block.stop)
         packed.sort()
-        tied, starts = _ties(packed, bits)
-        packed &= (1 << bits) - 1
+        tied, starts = _split_ties(packed, bits)
         order[place] = rows.take(packed)
         place = place[tied]
-        run = np.cumsum(starts[tied], dtype=np.int64)
+        run = np.cumsum(starts, dtype=np.int64)
         done, size = stop, len(place)
     return order
 
@@ -237,15 +234,30 @@ def _sorted_rows(key: _Key, count: int, bits: int) -> _Ints:
     return packed
 
 
-def _ties(packed: _Ints, bits: int) -> tuple[_Flags, _Flags]:
-    """Which values are equal above ``bits`` to the one before or after, and which differ from the one before."""
-    starts = np.ones(len(packed), dtype=bool)
+def _split_ties(packed: _Ints, bits: int) -> tuple[_Ints, _Flags]:
+    """Leaves of each sorted number the row's, which is in its lowest ``bits``.
+
+    Returns:
+        Where the numbers stand that above these bits are equal to the one before or after, and which of those differ
+        from the one before.
+    """
+    if kernels is not None:
+        count = len(packed) >> 6
+        while True:
+            place, starts = np.empty(count, np.int64), np.empty(count, bool)
+            room, count = count, kernels.split_ties(
+                packed.ctypes.data, len(packed), bits, place.ctypes.data, starts.ctypes.data, count,
+                torch.get_num_threads(),
+            )  # fmt: skip
+            if count <= room:
+                return place[:count], starts[:count]
+    differs = np.ones(len(packed) + 1, dtype=bool)
     for block in _blocks(len(packed) - 1):
         above = packed[block.start : block.stop + 1] >> bits
-        np.not_equal(above[1:], above[:-1], out=starts[block.start + 1 : block.stop + 1])
-    tied = ~starts
-    tied[:-1] |= tied[1:]
-    return tied, starts
+        np.not_equal(above[1:], above[:-1], out=differs[block.start + 1 : block.stop + 1])
+    packed &= (1 << bits) - 1
+    tied = ~(differs[:-1] & differs[1:])
+    return np.flatnonzero(tied), differs[:-1][tied]
 
 
 def _blocks(size: int) -> Iterator[slice]:

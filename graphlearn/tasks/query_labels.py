@@ -13,7 +13,8 @@ from graphlearn.database import quote, time_us
 from graphlearn.errors import TaskError, UsageError
 from graphlearn.tasks.labels import SPLITS, EmptySplitError, run_sql, time_range
 from graphlearn.tasks.manifest import TaskManifest
-from graphlearn.tasks.query_check import Checked, check_query, values
+from graphlearn.tasks.query_check import check_query
+from graphlearn.tasks.query_checked import Checked, values
 from graphlearn.tasks.query_sql import Anchors, cohort_sql, label_sql
 from graphlearn.tasks.query_tree import Aggregation, Query
 from graphlearn.tasks.query_windows import Offset

@@ -7,8 +7,6 @@ Rows that lie in the windows of several anchors are repeated for each of them.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,25 @@ from sqlglot import exp
 
 from graphlearn.database import time_us
 from graphlearn.tasks.manifest import TaskType
-from graphlearn.tasks.query_check import NEVER_NULL, Checked, Rows, kind_of, shifted, values
+from graphlearn.tasks.query_checked import NEVER_NULL, Checked, Rows, kind_of, shifted, values
+from graphlearn.tasks.query_exp import (
+    OPERATORS,
+    alias_of,
+    aliases,
+    between_times,
+    col,
+    cte,
+    divided,
+    joined_by,
+    joins,
+    literal_exp,
+    match_text,
+    moved_time,
+    number_exp,
+    rows_exp,
+    source_table,
+    sql_text,
+)
 from graphlearn.tasks.query_paths import Hop, Path
 from graphlearn.tasks.query_tree import (
     Aggregation,
@@ -29,14 +45,11 @@ from graphlearn.tasks.query_tree import (
     Compare,
     Condition,
     IsNull,
-    Literal,
-    Matches,
     Not,
     Or,
     Value,
 )
-from graphlearn.tasks.query_windows import Bounds, Offset
-from graphlearn.tasks.times import time_us as to_us
+from graphlearn.tasks.query_windows import Bounds
 
 if TYPE_CHECKING:
     from graphlearn.schema import Database
@@ -115,7 +128,7 @@ class _Compiler:
                 select = select.where(
                     exp.Not(this=exp.Is(this=exp.paren(self._condition(step)), expression=exp.null()))
                 )
-        return _text(select.order_by(_col("seed_time"), _col("pkey")))
+        return sql_text(select.order_by(col("seed_time"), col("pkey")))
 
     def cohort(self) -> str:
         where = self.checked.query.where
@@ -127,8 +140,8 @@ class _Compiler:
         missing = [self._value(v, "e") for v in values(self.checked.query.target) if isinstance(v, Column)]
         if missing:
             unknown = [exp.Is(this=value, expression=exp.null()) for value in missing]
-            select = select.select(exp.alias_(exp.paren(_joined(exp.Or, unknown)), "missing", quoted=True))
-        return _text(select.order_by(_col("seed_time"), _col("pkey")))
+            select = select.select(exp.alias_(exp.paren(joined_by(exp.Or, unknown)), "missing", quoted=True))
+        return sql_text(select.order_by(col("seed_time"), col("pkey")))
 
     def _select(self, conditions: list[Condition]) -> exp.Select:
         """FROM and WHERE, with the key and the time."""
@@ -136,19 +149,19 @@ class _Compiler:
         made = {name: self._grouped(group) for name, group in ((g.name, g) for g in self.groups.values())}
         time, limits = self._seed_time()
         select = exp.select(
-            exp.alias_(_col(checked.pkey, "e"), "pkey", quoted=True), exp.alias_(time, "seed_time", quoted=True)
+            exp.alias_(col(checked.pkey, "e"), "pkey", quoted=True), exp.alias_(time, "seed_time", quoted=True)
         )
-        select = select.from_(_table(checked.entity, "e"))
+        select = select.from_(source_table(checked.entity, "e"))
         if self.anchors.times is not None:
-            select = select.join(_from("anchors", "a"), join_type="cross")
+            select = select.join(cte("anchors", "a"), join_type="cross")
         for name in sorted(made, key=lambda name: name not in self.inner):
-            on = [exp.EQ(this=_col("id", name), expression=_col(checked.pkey, "e"))]
+            on = [exp.EQ(this=col("id", name), expression=col(checked.pkey, "e"))]
             if self.anchors.times is not None:
-                on.append(exp.EQ(this=_col("k", name), expression=_col("k", "a")))
+                on.append(exp.EQ(this=col("k", name), expression=col("k", "a")))
             else:
-                on.append(exp.EQ(this=_col("t", name), expression=time.copy()))
+                on.append(exp.EQ(this=col("t", name), expression=time.copy()))
             select = select.join(
-                _from(name, name), on=_joined(exp.And, on), join_type="inner" if name in self.inner else "left"
+                cte(name, name), on=joined_by(exp.And, on), join_type="inner" if name in self.inner else "left"
             )
         for parent, hops in checked.parents.items():
             select = self._join_parent(select, parent, hops, time)
@@ -186,17 +199,17 @@ class _Compiler:
         if anchors.times is not None:
             share: list[exp.Expr] = []
             if anchors.share is not None:
-                key = exp.cast(_col(self.checked.pkey, "e"), "VARCHAR")
-                tenth = exp.Mod(this=exp.func("md5_number_lower", key), expression=_number(10))
+                key = exp.cast(col(self.checked.pkey, "e"), "VARCHAR")
+                tenth = exp.Mod(this=exp.func("md5_number_lower", key), expression=number_exp(10))
                 low, high = anchors.share
-                share = [exp.Between(this=tenth, low=_number(low), high=_number(high))]
-            return _col("t", "a"), share
+                share = [exp.Between(this=tenth, low=number_exp(low), high=number_exp(high))]
+            return col("t", "a"), share
         time = self._us(table.name, str(table.time_col), "e")
         limits: list[exp.Expr] = [exp.Not(this=exp.Is(this=time, expression=exp.null()))]
         if anchors.after is not None:
-            limits.append(exp.GT(this=time.copy(), expression=_number(anchors.after)))
+            limits.append(exp.GT(this=time.copy(), expression=number_exp(anchors.after)))
         if anchors.upto is not None:
-            limits.append(exp.LTE(this=time.copy(), expression=_number(anchors.upto)))
+            limits.append(exp.LTE(this=time.copy(), expression=number_exp(anchors.upto)))
         return time, limits
 
     def _anchor_rows(self) -> exp.Expr:
@@ -204,12 +217,12 @@ class _Compiler:
         assert times is not None
         step = self._step
         if step is None:
-            return _values([(k, int(t)) for k, t in enumerate(times)], ["k", "t"])
-        shift = exp.Mul(this=_col("k", "n"), expression=_number(step))
+            return rows_exp([(k, int(t)) for k, t in enumerate(times)], ["k", "t"])
+        shift = exp.Mul(this=col("k", "n"), expression=number_exp(step))
         alias = exp.TableAlias(this=exp.to_identifier("n"), columns=[exp.to_identifier("k", quoted=True)])
-        count = exp.Table(this=exp.Anonymous(this="range", expressions=[_number(len(times))]), alias=alias)
+        count = exp.Table(this=exp.Anonymous(this="range", expressions=[number_exp(len(times))]), alias=alias)
         return exp.select(
-            _col("k", "n"), exp.alias_(exp.Add(this=_number(int(times[0])), expression=shift), "t", quoted=True)
+            col("k", "n"), exp.alias_(exp.Add(this=number_exp(int(times[0])), expression=shift), "t", quoted=True)
         ).from_(count)
 
     @property
@@ -230,13 +243,13 @@ class _Compiler:
         if window.start is not None:
             columns.append(window.start.after(times))
         rows = [tuple(int(v) for v in row) for row in zip(*columns, strict=True)]
-        return _values(rows, ["k", "upto", "after"][: len(columns)])
+        return rows_exp(rows, ["k", "upto", "after"][: len(columns)])
 
     def _seed_rows(self) -> exp.Expr:
         """The keys and times of rows that are asked about at their own time."""
         time, limits = self._seed_time()
-        key = exp.alias_(_col(self.checked.pkey, "e"), "id", quoted=True)
-        select = exp.select(key, exp.alias_(time, "t", quoted=True)).from_(_table(self.checked.entity, "e"))
+        key = exp.alias_(col(self.checked.pkey, "e"), "id", quoted=True)
+        select = exp.select(key, exp.alias_(time, "t", quoted=True)).from_(source_table(self.checked.entity, "e"))
         return select.where(*limits)
 
     # Aggregations
@@ -253,31 +266,33 @@ class _Compiler:
 
     def _grouped(self, group: _Group) -> exp.Select:
         """The values of each (id, k), or of each (id, t) of rows at their own time."""
-        path, names = group.rows.path, _aliases(group.rows.path)
-        select = exp.select().from_(_table(path.rows, "r0"))
-        for hop, (alias, before) in _joins(path).items():
-            select = select.join(_table(hop.key.table, alias), on=self._match(hop, before, alias), join_type="inner")
+        path, names = group.rows.path, aliases(group.rows.path)
+        select = exp.select().from_(source_table(path.rows, "r0"))
+        for hop, (alias, before) in joins(path).items():
+            select = select.join(
+                source_table(hop.key.table, alias), on=self._match(hop, before, alias), join_type="inner"
+            )
         last = path.up[-1]
-        key = _col(last.key.columns[0], names[last.table] if last.table in names else f"u{len(path.up) - 1}")
-        time = self._us(*group.rows.time, _alias_of(path, group.rows.time[0]))
+        key = col(last.key.columns[0], names[last.table] if last.table in names else f"u{len(path.up) - 1}")
+        time = self._us(*group.rows.time, alias_of(path, group.rows.time[0]))
         by = [exp.alias_(key, "id", quoted=True)]
         window = group.rows.window
         if self.anchors.times is None:
             select = select.join(
-                _from("seeds", "s"), on=exp.EQ(this=_col("id", "s"), expression=key.copy()), join_type="inner"
+                cte("seeds", "s"), on=exp.EQ(this=col("id", "s"), expression=key.copy()), join_type="inner"
             )
-            after, upto = (None if b is None else _moved(_col("t", "s"), b) for b in (window.start, window.end))
-            by.append(exp.alias_(_col("t", "s"), "t", quoted=True))
-            select = select.where(*_between(time, after, upto))
+            after, upto = (None if b is None else moved_time(col("t", "s"), b) for b in (window.start, window.end))
+            by.append(exp.alias_(col("t", "s"), "t", quoted=True))
+            select = select.where(*between_times(time, after, upto))
         elif self._is_regular(window):
             number, limits = self._numbered(window, time)
             by.append(exp.alias_(number, "k", quoted=True))
             select = select.where(*limits)
         else:
-            after = None if window.start is None else _col("after", "w")
-            on = _joined(exp.And, _between(time, after, _col("upto", "w")))
-            select = select.join(_from(self._tables_of_windows[window], "w"), on=on, join_type="inner")
-            by.append(exp.alias_(_col("k", "w"), "k", quoted=True))
+            after = None if window.start is None else col("after", "w")
+            on = joined_by(exp.And, between_times(time, after, col("upto", "w")))
+            select = select.join(cte(self._tables_of_windows[window], "w"), on=on, join_type="inner")
+            by.append(exp.alias_(col("k", "w"), "k", quoted=True))
         if group.where is not None:
             select = select.where(self._condition(group.where, names))
         found = [
@@ -286,7 +301,7 @@ class _Compiler:
         ]
         if isinstance(by[1].this, exp.Anonymous):  # a list of anchors, one row for each
             return self._repeated(select, by, group, time, names)
-        return select.select(*by, *found).group_by(_number(1), _number(2))
+        return select.select(*by, *found).group_by(number_exp(1), number_exp(2))
 
     def _repeated(
         self, select: exp.Select, by: list[exp.Expr], group: _Group, time: exp.Expr, names: dict[str, str]
@@ -298,13 +313,13 @@ class _Compiler:
             if not function.column.star:
                 value = self._value(function.column, names[function.column.table])
                 inner = inner.select(exp.alias_(value, f"x{i}", quoted=True))
-            found.append(exp.alias_(self._function(function, _col("us", "x"), names, f"x{i}"), f"v{i}", quoted=True))
+            found.append(exp.alias_(self._function(function, col("us", "x"), names, f"x{i}"), f"v{i}", quoted=True))
         if any(function.function in ("FIRST", "LAST") for function in group.functions):
             inner = inner.select(exp.alias_(time.copy(), "us", quoted=True))
             for i, column in enumerate(self._order(group.rows.path)):
                 inner = inner.select(exp.alias_(column, f"o{i}", quoted=True))
-        outer = exp.select(_col("id", "x"), _col("k", "x"), *found)
-        return outer.from_(inner.subquery("x")).group_by(_number(1), _number(2))
+        outer = exp.select(col("id", "x"), col("k", "x"), *found)
+        return outer.from_(inner.subquery("x")).group_by(number_exp(1), number_exp(2))
 
     def _numbered(self, window: Bounds, time: exp.Expr) -> tuple[exp.Expr, list[exp.Expr]]:
         """The number of the anchor in whose window a time lies, and the conditions that there is one.
@@ -316,24 +331,24 @@ class _Compiler:
         assert step is not None
         ends = window.end.after(times)
         starts = None if window.start is None else window.start.after(times)
-        limits = _between(time, None if starts is None else _number(int(starts[0])), _number(int(ends[-1])))
+        limits = between_times(time, None if starts is None else number_exp(int(starts[0])), number_exp(int(ends[-1])))
         if len(times) == 1:
-            return _number(0), limits
-        highest = None if starts is None else _divided(time, int(starts[0]) + 1, step)
+            return number_exp(0), limits
+        highest = None if starts is None else divided(time, int(starts[0]) + 1, step)
         if starts is not None and int(ends[0] - starts[0]) <= step:
             assert highest is not None
             if int(ends[0] - starts[0]) < step:
                 # Gaps between the windows: the place within the step must lie in the window.
                 rest = exp.Mod(
-                    this=exp.paren(exp.Sub(this=time.copy(), expression=_number(int(starts[0]) + 1))),
-                    expression=_number(step),
+                    this=exp.paren(exp.Sub(this=time.copy(), expression=number_exp(int(starts[0]) + 1))),
+                    expression=number_exp(step),
                 )
-                limits.append(exp.LT(this=rest, expression=_number(int(ends[0] - starts[0]))))
+                limits.append(exp.LT(this=rest, expression=number_exp(int(ends[0] - starts[0]))))
             return highest, limits
         # The first window that ends at or after the time; before the end of window 0 the quotient is 0 or less.
-        lowest = exp.func("greatest", _number(0), _divided(time, int(ends[0]) - step + 1, step))
-        upto = _number(len(times)) if highest is None else exp.func(
-            "least", _number(len(times)), exp.Add(this=highest, expression=_number(1))
+        lowest = exp.func("greatest", number_exp(0), divided(time, int(ends[0]) - step + 1, step))
+        upto = number_exp(len(times)) if highest is None else exp.func(
+            "least", number_exp(len(times)), exp.Add(this=highest, expression=number_exp(1))
         )  # fmt: skip
         return exp.Anonymous(
             this="unnest", expressions=[exp.Anonymous(this="range", expressions=[lowest, upto])]
@@ -345,7 +360,7 @@ class _Compiler:
         name = call.function
         if call.column.star:
             return exp.Count(this=exp.Star())
-        value = self._value(call.column, names[call.column.table]) if repeated is None else _col(repeated, "x")
+        value = self._value(call.column, names[call.column.table]) if repeated is None else col(repeated, "x")
         if name == "COUNT_DISTINCT":
             return exp.Count(this=exp.Distinct(expressions=[value]))
         if name == "LIST_DISTINCT":
@@ -355,7 +370,7 @@ class _Compiler:
         if name in ("FIRST", "LAST"):
             order = self._order(self.checked.rows[call].path)
             if repeated is not None:
-                order = [_col(f"o{i}", "x") for i in range(len(order))]
+                order = [col(f"o{i}", "x") for i in range(len(order))]
             return exp.func(
                 "arg_min" if name == "FIRST" else "arg_max",
                 value,
@@ -370,12 +385,12 @@ class _Compiler:
         columns = table.pkey or [
             c for c, d in self.db.columns(path.rows).items() if kind_of(d) not in ("list", "other")
         ]
-        return [_col(column, "r0") for column in columns]
+        return [col(column, "r0") for column in columns]
 
     def _match(self, hop: Hop, before: str, alias: str) -> exp.Expr:
         """The row of ``hop.key.table`` that the key names."""
         pairs = zip(hop.key.columns, self.db.schema[hop.key.table].pkey, strict=True)
-        return _joined(exp.And, [exp.EQ(this=_col(own, before), expression=_col(other, alias)) for own, other in pairs])
+        return joined_by(exp.And, [exp.EQ(this=col(own, before), expression=col(other, alias)) for own, other in pairs])
 
     def _join_parent(self, select: exp.Select, parent: str, hops: tuple[Hop, ...], time: exp.Expr) -> exp.Select:
         before = "e"
@@ -387,7 +402,7 @@ class _Compiler:
                 known = exp.LTE(this=self._us(hop.key.table, time_col, alias), expression=time.copy())
                 undated = exp.Is(this=self._us(hop.key.table, time_col, alias), expression=exp.null())
                 on.append(exp.paren(exp.or_(undated, known)))
-            select = select.join(_table(hop.key.table, alias), on=_joined(exp.And, on), join_type="left")
+            select = select.join(source_table(hop.key.table, alias), on=joined_by(exp.And, on), join_type="left")
             before = alias
         self.parents[parent] = before
         return select
@@ -395,12 +410,12 @@ class _Compiler:
     # Values and conditions
 
     def _us(self, table: str, column: str, alias: str) -> exp.Expr:
-        text = time_us(_col(column, alias).sql("duckdb"), self.db.columns(table)[column])
+        text = time_us(col(column, alias).sql("duckdb"), self.db.columns(table)[column])
         return sqlglot.parse_one(text, read="duckdb")
 
     def _value(self, column: Column, alias: str) -> exp.Expr:
         """A column; a number that is none is missing, a time is microseconds."""
-        dtype, value = self.db.columns(column.table)[column.name], _col(column.name, alias)
+        dtype, value = self.db.columns(column.table)[column.name], col(column.name, alias)
         if kind_of(dtype) == "time":
             return self._us(column.table, column.name, alias)
         if dtype in ("FLOAT", "DOUBLE"):
@@ -414,19 +429,19 @@ class _Compiler:
                 return self._value(value, names[value.table])
             return self._value(value, "e" if value.table == self.checked.entity else self.parents[value.table])
         group, name = self.place[value]
-        found: exp.Expr = _col(name, group.name)
+        found: exp.Expr = col(name, group.name)
         if value.function == "EXISTS":
             if group.name in self.inner:
-                return exp.GT(this=found, expression=_number(0))
+                return exp.GT(this=found, expression=number_exp(0))
             return exp.Not(this=exp.Is(this=found, expression=exp.null()))
         if value.function in NEVER_NULL and (group.name not in self.inner or value.function == "SUM"):
-            return exp.func("coalesce", found, _number(0))
+            return exp.func("coalesce", found, number_exp(0))
         return found
 
     def _condition(self, condition: Condition, names: dict[str, str] | None = None) -> exp.Expr:
         if isinstance(condition, And | Or):
             parts = [self._condition(part, names) for part in condition.parts]
-            return exp.paren(_joined(exp.And if isinstance(condition, And) else exp.Or, parts))
+            return exp.paren(joined_by(exp.And if isinstance(condition, And) else exp.Or, parts))
         if isinstance(condition, Not):
             return exp.Not(this=exp.paren(self._condition(condition.part, names)))
         if isinstance(condition, Aggregation | Column):
@@ -437,16 +452,16 @@ class _Compiler:
             null = exp.Is(this=value, expression=exp.null())
             return exp.Not(this=null) if condition.negated else null
         if isinstance(condition, Compare):
-            return _OPERATORS[condition.operator](this=value, expression=_literal(condition.literal, kind))
+            return OPERATORS[condition.operator](this=value, expression=literal_exp(condition.literal, kind))
         if isinstance(condition, Between):
-            low, high = _literal(condition.low, kind), _literal(condition.high, kind)
+            low, high = literal_exp(condition.low, kind), literal_exp(condition.high, kind)
             return exp.Between(this=value, low=low, high=high)
         if isinstance(condition, Among):
             found: exp.Expr = exp.In(
-                this=value, expressions=[_literal(literal, kind) for literal in condition.literals]
+                this=value, expressions=[literal_exp(literal, kind) for literal in condition.literals]
             )
         else:
-            found = _match_text(condition, value, kind)
+            found = match_text(condition, value, kind)
         return exp.Not(this=found) if condition.negated else found
 
     def _kind(self, value: Value) -> str:
@@ -460,11 +475,6 @@ class _Compiler:
             return exp.Array(expressions=numbers)
         label = self._condition(steps[0])
         return exp.cast(label, "DOUBLE") if self.checked.task_type is TaskType.REGRESSION else label
-
-
-_OPERATORS: dict[str, type[exp.Binary]] = {
-    "=": exp.EQ, "!=": exp.NEQ, "<": exp.LT, "<=": exp.LTE, ">": exp.GT, ">=": exp.GTE,
-}  # fmt: skip
 
 
 def _required(condition: Condition) -> set[Aggregation]:
@@ -497,97 +507,3 @@ def _defined(target: Condition) -> set[Aggregation]:
         return set()
     value = target if isinstance(target, Aggregation | Column) else target.value
     return {value} if isinstance(value, Aggregation) and value.function not in NEVER_NULL else set()
-
-
-def _match_text(condition: Matches, value: exp.Expr, kind: str) -> exp.Expr:
-    text = exp.Literal.string(str(condition.text.value))
-    if kind == "list":
-        return exp.func("list_contains", value, text)
-    if condition.operator == "LIKE":
-        return exp.Like(this=value, expression=text)
-    name = {"CONTAINS": "contains", "STARTS WITH": "starts_with", "ENDS WITH": "suffix"}[condition.operator]
-    return exp.Anonymous(this=name, expressions=[value, text])
-
-
-def _literal(literal: Literal, kind: str) -> exp.Expr:
-    value = literal.value
-    if kind == "time":
-        return _number(to_us(value.isoformat() if isinstance(value, dt.date) else str(value), "the time"))
-    if isinstance(value, bool):
-        return exp.Boolean(this=value)
-    if isinstance(value, int | float):
-        return _number(value)
-    return exp.Literal.string(str(value))
-
-
-def _number(value: int | float) -> exp.Expr:
-    number = exp.Literal.number(repr(abs(value)))
-    return exp.Neg(this=number) if value < 0 else number
-
-
-def _col(name: str, table: str | None = None) -> exp.Column:
-    return exp.column(exp.to_identifier(name, quoted=True), table=None if table is None else exp.to_identifier(table))
-
-
-def _table(name: str, alias: str) -> exp.Expr:
-    place = exp.Table(this=exp.to_identifier(name, quoted=True), db=exp.to_identifier("main"))
-    return exp.alias_(place, alias, table=True)
-
-
-def _from(name: str, alias: str) -> exp.Expr:
-    place = exp.Table(this=exp.to_identifier(name))
-    return place if name == alias else exp.alias_(place, alias, table=True)
-
-
-def _values(rows: list[tuple[int, ...]], columns: list[str]) -> exp.Expr:
-    return exp.select("*").from_(exp.values(rows, alias="n", columns=columns))
-
-
-def _joined(kind: type[exp.Connector], parts: Sequence[exp.Expr]) -> exp.Expr:
-    """AND or OR of many parts as a tree of small depth, which no parser minds."""
-    if len(parts) == 1:
-        return parts[0]
-    middle = len(parts) // 2
-    return kind(this=_joined(kind, parts[:middle]), expression=_joined(kind, parts[middle:]))
-
-
-def _between(time: exp.Expr, after: exp.Expr | None, upto: exp.Expr | None) -> list[exp.Expr]:
-    found: list[exp.Expr] = []
-    if after is not None:
-        found.append(exp.GT(this=time.copy(), expression=after))
-    if upto is not None:
-        found.append(exp.LTE(this=time.copy(), expression=upto))
-    return found
-
-
-def _divided(time: exp.Expr, origin: int, step: int) -> exp.Expr:
-    """``(time - origin) // step``; DuckDB rounds towards zero."""
-    since = exp.paren(exp.Sub(this=time.copy(), expression=_number(origin)))
-    return exp.IntDiv(this=since, expression=_number(step))
-
-
-def _moved(time: exp.Expr, length: Offset) -> exp.Expr:
-    if not length.months:
-        return time if not length.us else exp.Add(this=time, expression=_number(length.us))
-    months = exp.func("to_months", _number(length.months))
-    return exp.func("epoch_us", exp.Add(this=exp.func("make_timestamp", time), expression=months))
-
-
-def _aliases(path: Path) -> dict[str, str]:
-    """The alias of each table whose columns a row of the path has."""
-    return {path.rows: "r0"} | {hop.key.table: f"o{i}" for i, hop in enumerate(path.out)}
-
-
-def _alias_of(path: Path, table: str) -> str:
-    up = {hop.key.table: f"u{i + 1}" for i, hop in enumerate(path.up[:-1])}
-    return (up | _aliases(path))[table]
-
-
-def _joins(path: Path) -> dict[Hop, tuple[str, str]]:
-    """The alias of each table that is joined, and of the table that holds the key. The entity's own is not needed."""
-    up = {hop: (f"u{i + 1}", f"u{i}" if i else "r0") for i, hop in enumerate(path.up[:-1])}
-    return up | {hop: (f"o{i}", f"o{i - 1}" if i else "r0") for i, hop in enumerate(path.out)}
-
-
-def _text(select: exp.Expr) -> str:
-    return select.sql(dialect="duckdb", pretty=True)

@@ -25,7 +25,7 @@ from graphlearn.tasks.given import (
 from graphlearn.tasks.labels import SPLITS, autocomplete_sql, check_hidden, entity_key, forecast_sql, run_sql
 from graphlearn.tasks.manifest import GIVEN_TYPES, TaskManifest, TaskType, find_task
 from graphlearn.tasks.query import is_query, parse
-from graphlearn.tasks.query_check import as_of_time, is_static
+from graphlearn.tasks.query_checked import as_of_time, is_static
 from graphlearn.tasks.query_labels import QueryLabels, make_labels, query_cohort
 from graphlearn.tasks.query_sql import cohort_sql
 from graphlearn.tasks.store import save_task

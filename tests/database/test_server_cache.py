@@ -202,6 +202,6 @@ def test_too_little_memory_is_said_in_one_sentence(shop, monkeypatch):
     def too_little(*args):
         raise duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block")
 
-    monkeypatch.setattr(ingest, "_again", too_little)
+    monkeypatch.setattr(ingest, "read_ahead", too_little)
     with pytest.raises(GraphLearnError, match=r"DuckDB has not enough memory to copy 'customers' of sqlite:.*larger"):
         gl.connect(shop())

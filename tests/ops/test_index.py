@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -52,6 +53,26 @@ def test_the_order_of_many_rows_is_that_of_torchs_stable_sorts(step):
         assert order is not None
         torch.testing.assert_close(order, module._lexsort([time, tie]), rtol=0, atol=0)
         assert row_order(time[order], tie[order]) is None
+
+
+@pytest.mark.parametrize("distinct", [1, 40, 3_000, 65_536, 200_000, 10**9])
+@pytest.mark.parametrize("size", [1, 2, 65_535, 65_536, 65_537, 200_000])
+def test_ties_of_sorted_numbers(distinct, size, kernels):
+    """None, few, or more than there is room for at first; within blocks and across their ends; on several threads."""
+    generator = np.random.default_rng(size)
+    keys = np.sort(generator.integers(0, distinct, size))
+    packed = (keys << 20) | generator.permutation(size)
+    rows = packed & ((1 << 20) - 1)
+    before, after = np.diff(keys, prepend=-1) == 0, np.diff(keys, append=-1) == 0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        place, starts = module._split_ties(packed, 20)
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(place, np.flatnonzero(before | after))
+    np.testing.assert_array_equal(starts, ~before[before | after])
+    np.testing.assert_array_equal(packed, rows)
 
 
 def test_rows_in_order_are_left_alone():

@@ -19,7 +19,8 @@ from slow_query import Slow
 from graphlearn.errors import QueryError
 from graphlearn.schema import Database
 from graphlearn.tasks.query import parse
-from graphlearn.tasks.query_check import Checked, check_query
+from graphlearn.tasks.query_check import check_query
+from graphlearn.tasks.query_checked import Checked
 from graphlearn.tasks.query_sql import Anchors, label_sql
 from graphlearn.tasks.query_tree import Query
 
