@@ -55,7 +55,7 @@ class Explainer:
 
     def __init__(self, run: Run, db: Database) -> None:
         self.run, self.db = run, db
-        self.graph = run.graph(db).to(run.device)
+        self.graph = run.graph(db) if run.model is None else run.graph(db).to(run.device)
         self.plan = None if run.aggregates is None else run.features(db)
 
     def explain(
@@ -69,7 +69,7 @@ class Explainer:
         said = self.say(asked, output)
         hidden = frozenset(task.remove_columns)
         (node,) = seeds_of(asked).index.tolist()
-        effects, base = self._features(said)
+        effects, base = self.effects(said)
         picks: list[Pick] = []
         own: list[Pick] = []
         without = seen = None
@@ -141,7 +141,7 @@ class Explainer:
             score = Scorer(run.model, self.graph, batch, chosen, run.weights["gnn"], rest)
         return Said(one(predicted), chosen, what, score, features)
 
-    def _features(self, said: Said) -> tuple[np.ndarray | None, float | None]:
+    def effects(self, said: Said) -> tuple[np.ndarray | None, float | None]:
         """What each feature adds, ``[F]``, and where the trees' effects start, if there are trees alone."""
         if said.features is None:
             return None, None
@@ -164,7 +164,8 @@ class Explainer:
             yield "This run says the same of every row: no model that was tried said more."
         if oldest is not None and time < oldest:
             yield f"Nothing in the database is as old as {time_text(time)}: its first row is of {time_text(oldest)}."
-        if not bool(seed_known(self.graph, seeds_of(asked))[0]):
+        known = seed_known(self.graph, seeds_of(asked)) if said.score is None else said.score.batch.seed_known
+        if not bool(known[0]):
             yield f"Its own row is newer than {time_text(time)}: it is predicted as one of which nothing is known."
         elif (seen is not None and not sum(seen.values())) or (seen is None and run.trees is not None and not any_rows):
             yield "It has no history: nothing but its own row was seen."

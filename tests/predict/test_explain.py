@@ -407,3 +407,28 @@ def test_what_decides_the_label_is_found(tmp_path, odd):
     assert first.cells[0].attribution * first.attribution > 0
     assert found.rows[0].text.startswith(f"{events} of 2021-")
     assert f"{flag} {first.cells[0].value}" in first.text
+
+
+def test_a_row_to_complete_is_explained_at_its_own_time(shop, tmp_path):
+    db = shop[1]
+    task = Task(
+        db,
+        {
+            "name": "amount",
+            "kind": "autocomplete",
+            "task_type": "regression",
+            "entity_table": "orders",
+            "target_col": "amount",
+            "val_timestamp": "2021-08-01",
+            "test_timestamp": "2021-10-01",
+        },
+    )
+    trained = train_fast(db, task, tmp_path / "run", model="gnn", members=1)
+    found = explain(trained, db, entity=17, top=5)
+    orders = shop[0]["orders"].set_index("order_id")
+    assert pd.Timestamp(found.seed_time) == orders.loc[17, "placed"]
+    assert {cell.column for cell in found.own.cells} == {"placed", "kind"}
+    for row in found.rows:
+        assert "amount" not in {cell.column for cell in row.cells} | set(row.keys)
+    with pytest.raises(UsageError, match="completes a column at each row's own time: leave 'at' out"):
+        explain(trained, db, entity=17, at=AT)
