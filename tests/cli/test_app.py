@@ -33,8 +33,8 @@ def test_help_lists_the_commands_in_the_order_of_the_data(capfd):
         "backtest",
         "predict",
         "explain",
-        "Known: audit, backtest, check, demo, evaluate, explain, export, features, inspect, label, predict, report, "
-        "submit, train.\n"
+        "audit",
+        "report",
         "export",
         "submit",
         "demo",
@@ -77,12 +77,8 @@ def test_unknown_command(capfd):
     assert exit.main(["trian"]) == 2
     assert capfd.readouterr().err == (
         "UnknownNameError: no command 'trian'. Did you mean 'train'? "
-<<<<<<< HEAD
-        "Known: audit, backtest, check, demo, evaluate, explain, export, features, inspect, label, predict, report, submit, "
-        "train.\n"
-=======
-        "Known: backtest, check, demo, evaluate, explain, export, features, inspect, label, predict, submit, train.\n"
->>>>>>> 1a19d3d1029f2df22a186ef0172e99749dbb0645
+        "Known: audit, backtest, check, demo, evaluate, explain, export, features, inspect, label, predict, report, "
+        "submit, train.\n"
     )
 
 
