@@ -14,7 +14,7 @@ _FARTHEST = 4.0
 #: Shares of the first of two that are tried.
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 #: What makes no difference between two shares, as a part of a 68 % interval, which is two standard errors.
-_ALIKE = 0.05
+_ALIKE = 0.25
 
 
 class SeedFeatures(Module):

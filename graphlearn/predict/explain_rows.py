@@ -119,8 +119,8 @@ def strongest(score: Scorer, top: int) -> tuple[Found, Found]:
             break
         masks = [side.masks() for side in going]
         both = {name: torch.cat([mask[name] for mask in masks]) for name in batch.node_types}
-        after_each = torch.split(score(both), [side.left.numel() for side in going])
-        for side, after in zip(going, after_each, strict=True):
+        scores = torch.split(score(both), [side.left.numel() for side in going])
+        for side, after in zip(going, scores, strict=True):
             side.take(after)
     return sides[0].found(), sides[1].found()
 

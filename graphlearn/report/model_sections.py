@@ -114,7 +114,10 @@ def examples(m: Material) -> Section:
     title = "Examples"
     if not m.examples:
         return Section("examples", title, None, m.missing)
-    return Section("examples", title, join(_example(m, example) for example in m.examples))
+    first, *others = (example.why.notes for example in m.examples)
+    shared = [note for note in first if all(note in notes for notes in others)]
+    lead = tag("p", " ".join(shared), class_="lead") if shared else None
+    return Section("examples", title, join([lead, *(_example(m, example, shared) for example in m.examples)]))
 
 
 def audit(m: Material) -> Section:
@@ -165,7 +168,7 @@ def making(m: Material) -> Section:
 _SETTINGS = ("model", "kind", "regime", "seed", "refit", "model_config", "train_config", "encoder", "text_encoder")
 
 
-def _example(m: Material, example: Example) -> Markup:
+def _example(m: Material, example: Example, said_above: list[str]) -> Markup:
     heads = {"highest": "Highest", "typical": "In the middle", "lowest": "Lowest"}
     why = example.why
     shares = why.what.startswith("probability")
@@ -176,8 +179,8 @@ def _example(m: Material, example: Example) -> Markup:
     if why.seen is not None:
         seen = [f"{words.number(rows)} of {name}" for name, rows in why.seen.items() if rows]
         facts["rows seen"] = ", ".join(seen) or "none beside its own"
-    if why.notes:
-        facts["note"] = " ".join(why.notes)
+    if notes := [note for note in why.notes if note not in said_above]:
+        facts["note"] = " ".join(notes)
     effects = _effects(why)
     most = max((abs(value) for _, value in effects), default=0.0)
     rows = [

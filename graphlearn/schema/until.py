@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 
 from graphlearn.database.source import Source
@@ -13,7 +13,7 @@ from graphlearn.schema.schema import Table
 
 
 @contextmanager
-def rows_until(db: Database, until: int) -> Iterator[Database]:
+def rows_until(db: Database, until: int, *, whole: Collection[str] = ()) -> Iterator[Database]:
     """``db`` without the rows whose time is later than ``until``; rows without a time are all there.
 
     Nothing is copied: its tables are views of those of ``db``, in a catalogue of their own on a cursor of the same
@@ -22,6 +22,7 @@ def rows_until(db: Database, until: int) -> Iterator[Database]:
     Args:
         db: The database.
         until: Microseconds UTC.
+        whole: Tables that keep all of their rows.
     """
     catalog = f"__until_{uuid.uuid4().hex[:12]}"
     origin = quote(str(db.rows("SELECT current_database()")[0][0]))
@@ -31,8 +32,8 @@ def rows_until(db: Database, until: int) -> Iterator[Database]:
     try:
         cursor.execute(f"USE {quote(catalog)}").fetchall()
         for table in db.schema.tables.values():
-            name = quote(table.name)
-            sql = f"CREATE VIEW main.{name} AS SELECT * FROM {origin}.main.{name}{_where(table, until)}"
+            name, where = quote(table.name), "" if table.name in whole else _where(table, until)
+            sql = f"CREATE VIEW main.{name} AS SELECT * FROM {origin}.main.{name}{where}"
             cursor.execute(sql).fetchall()
         source = Source(
             cursor,

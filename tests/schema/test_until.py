@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import duckdb
 import pandas as pd
 import pytest
 
@@ -36,10 +35,21 @@ def test_a_row_at_that_very_time_is_there(shop, shop_frames):
         assert earlier.rows(f"SELECT count(*) FROM orders WHERE created_at >= TIMESTAMP '{at}'")[0][0] == 0
 
 
+def test_tables_that_stay_whole(shop):
+    with rows_until(shop, 0, whole=["orders"]) as earlier:
+        assert (earlier.num_rows("orders"), earlier.num_rows("customers")) == (400, 0)
+
+
 def test_nothing_is_left_on_the_connection(shop):
     before = shop.rows("SELECT database_name FROM duckdb_databases() ORDER BY ALL")
-    with pytest.raises(duckdb.Error), rows_until(shop, 0) as earlier:
-        earlier.rows("SELECT nothing FROM nowhere")
+
+    def stop():
+        with rows_until(shop, 0) as earlier:
+            assert earlier.num_rows("orders") == 0
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop()
     assert shop.rows("SELECT database_name FROM duckdb_databases() ORDER BY ALL") == before
     assert shop.rows("SELECT current_database()") == [("memory",)]
 
