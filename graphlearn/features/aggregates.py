@@ -282,8 +282,8 @@ def _candidates(db: Database, task: Task, until: int) -> tuple[list[Feature], li
     made = Candidates(schema, profiles, spans, task.timedelta, hidden).all(found, labels, label_columns(task), asked)
     clocks = [
         (f"{table}.{profile.column.name}", "a clock: it goes with the time of its rows")
-        for table in tables
-        for profile in profiles[table]
+        for table, columns in profiles.items()
+        for profile in columns
         if profile.clock
     ]
     return made, clocks
