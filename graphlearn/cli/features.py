@@ -19,6 +19,7 @@ from graphlearn.features.aggregates import MAX_FEATURES
 from graphlearn.features.profile import span_text
 from graphlearn.schema import Database
 from graphlearn.tasks import Task
+from graphlearn.training.progress import ProgressBar
 
 
 def features(
@@ -84,7 +85,14 @@ def values(db: Database, task: Task, plan: Aggregates, split: str, regime: str) 
     seed_time = labels["seed_time"].to_numpy()
     cut = None if split == "train" else task.cut(split, regime)
     input_time = seed_time if cut is None else np.minimum(seed_time, cut)
-    found = plan.compute(db, labels["pkey"].combine_chunks(), seed_time, input_time)
+    with ProgressBar(labels.num_rows) as bar:
+        found = plan.compute(
+            db,
+            labels["pkey"].combine_chunks(),
+            seed_time,
+            input_time,
+            progress=lambda done, _: bar.show(done, "features"),
+        )
     frame = task.labels(split)
     return pd.concat([frame, pd.DataFrame(found.values, columns=list(found.names))], axis=1)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from graphlearn.errors import UsageError, unknown_name
 from graphlearn.features.asked import asked_features
@@ -282,8 +283,8 @@ def _candidates(db: Database, task: Task, until: int) -> tuple[list[Feature], li
     made = Candidates(schema, profiles, spans, task.timedelta, hidden).all(found, labels, label_columns(task), asked)
     clocks = [
         (f"{table}.{profile.column.name}", "a clock: it goes with the time of its rows")
-        for table in tables
-        for profile in profiles[table]
+        for table, columns in profiles.items()
+        for profile in columns
         if profile.clock
     ]
     return made, clocks
@@ -294,6 +295,8 @@ def _choose(
 ) -> tuple[list[Feature], list[tuple[str, str]]]:
     """Features that say something on the train labels up to a time, and (name, why) of the others."""
     labels = task.label_table("train")
+    if pc.min(labels["seed_time"]).as_py() <= until:
+        labels = labels.filter(pc.less_equal(labels["seed_time"], until))
     if labels.num_rows > SAMPLE:
         labels = labels.take(np.linspace(0, labels.num_rows - 1, SAMPLE).astype(np.int64))
     numbers = np.asarray(task.encode(labels)[0]) if task.task_type != TaskType.RECOMMENDATION else np.empty((0, 0))

@@ -65,8 +65,8 @@ def rows_sql(
 
     ``time`` is when a row is known, microseconds UTC: the latest time among it and the rows between it and the hub.
     Where any of these tables has a time, rows without one are left out, except the hub's own row if the schema keeps
-    it: like rows of tables without a time it has :data:`ALWAYS`. What a row names is read only if that was known by then; of the hub's own
-    row, which has no "then", a column ``known_i`` per value says since when it is known.
+    it: like rows of tables without a time it has :data:`ALWAYS`. What a row names is read only if that was known by
+    then; of the hub's own row, which has no "then", a column ``known_i`` per value says since when it is known.
 
     Args:
         db: The database.

@@ -110,6 +110,8 @@ class View:
     # Of rows
 
     def _count(self, feature: Feature, low: Ints) -> Floats:
+        if self.rows.number_of_rows is not None:
+            return sum_between(self.rows.number_of_rows, self.start, low, self.high)
         return (self.high - low).astype(np.float64)
 
     def _since_last(self, feature: Feature, low: Ints) -> Floats:

@@ -17,7 +17,7 @@ from graphlearn.features.columns import LABELS, Value, label_key, rows_sql
 from graphlearn.features.functions import Feature, View, of_the_seed
 from graphlearn.features.history import past_labels
 from graphlearn.features.paths import Hub, Source
-from graphlearn.features.rows import MISSING, Floats, Ints, Rows
+from graphlearn.features.rows import MISSING, Floats, Ints, Rows, running
 from graphlearn.schema.keys import one_key_sql
 from graphlearn.tasks.task import Task
 
@@ -66,6 +66,7 @@ class Reader:
         self._whole: dict[Source, tuple[Rows, pd.Index]] = {}
         self._upto = upto
         self._everyone: dict[Source, Rows] = {}
+        self._ends: pa.Table | None = None
         self._stack = ExitStack()
         if any(source.labels for source in self.wanted):
             data = self.labels()
@@ -89,6 +90,8 @@ class Reader:
         Many entities are done in blocks, so that the rows of one block fit into memory.
         """
         values = np.empty((len(pkey), len(self.features)), dtype=np.float32, order="F")
+        self._everyone.clear()
+        self._ends = self._window_ends(input_time)
         blocks = self._blocks(pkey)
         done = 0
         for block in blocks:
@@ -144,6 +147,14 @@ class Reader:
         data = pa.table({"code": np.arange(len(keys)), "key": keys})
         return temporary_table(self.db, name, f"SELECT code, TRY_CAST(key AS {dtype}) AS key FROM {DATA}", data=data)
 
+    def _window_ends(self, input_time: Ints) -> pa.Table | None:
+        """Where windows of everyone's rows begin and end; None if that may be anywhere, or between rows of one time."""
+        lengths = {f.window or 0 for f in self.features if f.source is not None and f.source.hub.kind == "all"}
+        if self.task.completes or not lengths:
+            return None
+        times = np.unique(input_time)
+        return pa.table({"us": np.unique(np.concatenate([times - length for length in sorted(lengths | {0})]))})
+
     def _blocks(self, pkey: pa.Array) -> list[Ints]:
         """Positions of seeds, in blocks whose entities' rows are at most about :data:`CELLS` numbers."""
         if self._whole or len(pkey) < _FEW:
@@ -182,6 +193,8 @@ class Reader:
     def _load(self, source: Source, keys: str | None, hubs: int) -> Rows:
         values = self.wanted[source]
         sql = rows_sql(self.db, source, values, self.hidden, keys=keys, asked=self._asked)
+        if source.hub.kind == "all":
+            return self._load_all(sql, values)
         table = self.db.arrow(f"SELECT * EXCLUDE (tie) FROM ({sql}) ORDER BY key, time, tie")
         start = np.searchsorted(table["key"].to_numpy(), np.arange(hubs + 1))
         rows = Rows(start.astype(np.int64), table["time"].to_numpy(), {})
@@ -197,6 +210,26 @@ class Reader:
                 rows.columns[value] = column.cast(pa.float64()).to_numpy()
             if source.is_own:
                 rows.known[value] = table[f"known_{i}"].fill_null(2**62).to_numpy()
+        return rows
+
+    def _load_all(self, sql: str, values: list[Value]) -> Rows:
+        """Everyone's rows, of which only sums and counts are asked: one for each time at which a window may end."""
+        sums = ", ".join(f"fsum(v{i}) AS s{i}, count(v{i}) AS c{i}" for i in range(len(values)))
+        grouped = f"SELECT time, count(*) AS n{', ' if sums else ''}{sums} FROM ({{}}) GROUP BY time ORDER BY time"
+        if self._ends is None:
+            table = self.db.arrow(grouped.format(sql))
+        else:
+            with temporary_table(self.db, "__window_ends", f"SELECT * FROM {DATA}", data=self._ends) as ends:
+                moved = (
+                    f"SELECT e.us AS time, r.* EXCLUDE (time) FROM ({sql}) AS r ASOF JOIN {ends} AS e ON r.time <= e.us"
+                )
+                table = self.db.arrow(grouped.format(moved))
+        rows = Rows(np.array([0, table.num_rows]), table["time"].to_numpy(), {})
+        rows.number_of_rows = running(table["n"].to_numpy().astype(np.float64))
+        for i, value in enumerate(values):
+            total = table[f"s{i}"].cast(pa.float64()).fill_null(0.0).to_numpy()
+            rows.sums["sum", value] = running(total)
+            rows.sums["count", value] = running(table[f"c{i}"].to_numpy().astype(np.float64))
         return rows
 
 

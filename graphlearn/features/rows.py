@@ -27,6 +27,8 @@ class Rows:
         known: Of hubs' own rows: since when each value is known, int64 ``[n]``.
         keys: Of kind ``key``: position in ``dictionary``, int64 ``[n]``, or -1.
         dictionary: The distinct keys.
+        sums: Running sums that were asked for.
+        number_of_rows: Where one row stands for all of its time, of which only sums are known: their running number.
     """
 
     start: Ints
@@ -36,6 +38,7 @@ class Rows:
     keys: dict[Value, Ints] = field(default_factory=dict)
     dictionary: dict[Value, pa.Array] = field(default_factory=dict)
     sums: dict[tuple[str, Value], npt.NDArray[np.generic]] = field(default_factory=dict, repr=False)
+    number_of_rows: Floats | None = None
     _complete: dict[Value, bool] = field(default_factory=dict, repr=False)
 
     @property
@@ -90,7 +93,7 @@ class Rows:
     def is_complete(self, value: Value) -> bool:
         """Whether every row has a value."""
         if value not in self._complete:
-            self._complete[value] = not np.isnan(self.number(value)).any()
+            self._complete[value] = value in self.columns and not np.isnan(self.number(value)).any()
         return self._complete[value]
 
     def running(self, what: str, value: Value) -> Floats:
@@ -128,6 +131,11 @@ class Rows:
 
 
 MISSING = np.iinfo(np.int64).min
+
+
+def running(x: Floats) -> Floats:
+    """Running sums with a zero in front, ``[n + 1]``."""
+    return np.concatenate([[0.0], np.cumsum(x)])
 
 
 def sum_between(running: Floats, start: Ints, low: Ints, high: Ints) -> Floats:

@@ -8,9 +8,11 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from graphlearn.schema import Column, Database, ForeignKey, Schema, Table, connect
+from graphlearn.tasks import Task
 
 DAY = 86_400_000_000
 START = 1_600_000_000_000_000
+FAR = START + 1000 * DAY
 WHERE, FROM = 'odd "where"', "from.a b"
 WORDS = ("red", "blue", "it's", None)
 
@@ -137,3 +139,33 @@ def open_rows(tables: dict[str, list[dict[str, Any]]], null_time: str = "drop") 
                 frame[column] = frame[column].astype(wanted)
         frames[name] = frame
     return connect(frames, schema=meaning)
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Labels of people: (key, seed_time, label) once per key and time."""
+    keys = st.tuples(st.sampled_from(["p0", "p0", "p1"]), st.integers(0, 8))
+    made = draw(st.lists(keys, min_size=1, max_size=8, unique=True))
+    return [{"key": key, "seed_time": START + k * 5 * DAY, "label": float(draw(st.integers(0, 3)))} for key, k in made]
+
+
+@st.composite
+def seeds(draw: st.DrawFn) -> list[tuple[str, int, int]]:
+    """(key, seed_time, input_time); keys repeat, one is unknown, times fall on rows and on the ends of windows."""
+    one = st.tuples(st.sampled_from(["p0", "p0", "p1", "p2", "nobody"]), st.integers(0, 14), st.integers(0, 4))
+    found = draw(st.lists(one, min_size=1, max_size=5))
+    return [(key, START + k * 5 * DAY, START + (k - age) * 5 * DAY) for key, k, age in found]
+
+
+def make_task(db: Database, labels: list[dict[str, Any]], **kwargs: Any) -> Task:
+    """A regression task whose labels are known ten days after their seed time."""
+    frame = pd.DataFrame({
+        "id": pd.Series([row["key"] for row in labels], dtype="string"),
+        "t": pd.to_datetime([row["seed_time"] for row in labels], unit="us"),
+        "y": [row["label"] for row in labels],
+    })  # fmt: skip
+    dates = {"val_timestamp": FAR, "test_timestamp": FAR + DAY}
+    return Task.from_labels(
+        db, frame, entity_table="people", time_col="t", target_col="y", task_type="regression",
+        **{"timedelta": "10 days", **dates, **kwargs},
+    )  # fmt: skip

@@ -9,8 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_database import DAY, FROM, START, WHERE, databases, open_rows
-from test_against_slow import FAR, make_task, questions
+from random_database import DAY, FAR, FROM, START, WHERE, databases, make_task, open_rows, questions
 
 from graphlearn.features import Aggregates
 from graphlearn.features.history import past_labels
