@@ -275,15 +275,16 @@ class Run:
         values = np.zeros((len(asked), 0), dtype=np.float32)
         if self.aggregates is not None:
             reader = None if self._warm is None or self._warm[0] is not db else self._warm[1]
-            plan = self._features(db)
-            values = plan.compute(db, asked.pkey, asked.seed_time, asked.input_time, reader=reader).values
+            features = self._features(db)
+            values = features.compute(db, asked.pkey, asked.seed_time, asked.input_time, reader=reader).values
         parts = []
         if self.trees is not None:
             parts.append(self.weights["gbdt"] * mean_prediction(self.trees, values))
         if self.model is not None:
             assert graph is not None
             assert asked.seeds is not None
-            seeds = with_features(asked.seeds, values, self.aggregates)
+            plan = self.aggregates if self.model_config.num_features else None
+            seeds = with_features(asked.seeds, values, plan)
             said = predict_seeds(self.model, graph.to(self.device), seeds, progress=progress).numpy()
             parts.append(self.weights["gnn"] * said)
         return np.asarray(np.sum(parts, axis=0))
