@@ -67,7 +67,7 @@ class SeedFeatures(Module):
 def share_of(task_type: str, label: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
     """The share of ``first`` in a mean of two predictions, one of 0, ¼, ½, ¾, 1, that does best on some rows.
 
-    One number from a few choices, because a fold decides no more than that. Shares that score within a tenth of a
+    One number from a few choices, because a fold decides no more than that. Shares that score within half a
     standard error of the best are alike, and of these the one nearest to a half is taken: two models that err in
     different ways err less together.
 

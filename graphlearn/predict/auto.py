@@ -42,8 +42,8 @@ def train_chosen(ground: Ground, model: str, *, sized: bool) -> Trained:
     """Trains ``"constant"``, ``"gbdt"``, ``"fused"``, or what the folds speak for, ``"auto"``.
 
     Every kind that is tried says on each fold what it would have said then. Trees are fitted on all folds. A network
-    costs minutes, so it is trained on the newest fold only, with the trees' features as inputs; its share in the mean
-    with the trees is what that fold likes best. What says no more than the constant is left out.
+    costs minutes, so it is trained on the newest fold only (``"fused"``: with the trees' features as inputs); its share
+    in the mean with the trees is what that fold likes best. What says no more than the constant is left out.
 
     Args:
         ground: What the training starts from.
@@ -61,6 +61,8 @@ def train_chosen(ground: Ground, model: str, *, sized: bool) -> Trained:
     if model == "gbdt" and choice.found is None:
         return choice.constant("no feature of this database says anything about the labels")
     late = model == "auto" and choice.found is not None and not (ground.resume or choice.in_time())
+    # Beside trees a network says most where it does not read what they read; one that does is worth asking for alone.
+    choice.reads_features = model == "fused" and choice.matrix is not None
     if late or model == "gbdt":
         ground.start(Prepared(*choice.counts, ground.longest_age, aggregates=choice.plan))
         return choice.trees("there was no time left to try a network" if late else "it was asked for")
@@ -101,6 +103,7 @@ class _Choice:
         self.metric, self.higher = primary_metric(self.kind)
         self.scores: dict[str, list[float]] = {"constant": self._scores(self._constants())}
         self.plan: Aggregates | None = None
+        self.reads_features = False
         self.matrix: Matrix | None = None
         self.found: Found | None = None
 
@@ -191,17 +194,16 @@ class _Choice:
         if ground.refit:
             with self._stage("refit", None):
                 training.refit(self._all_seeds(everything), decided)
-        fused = self.plan is not None
-        made = Trained("fused" if fused else "gnn", training.model, training.state, aggregates=self.plan)
-        made.weights = {"gnn": share} if fused else {}
+        made = Trained("gnn", training.model, training.state)
         if share < 1:
-            made.trees, made.weights = self._final_trees(), {"gnn": share, "gbdt": 1 - share}
+            made = replace(made, kind="fused", aggregates=self.plan, trees=self._final_trees())
+            made.weights = {"gnn": share, "gbdt": 1 - share}
         return self._told(made, made.kind, why, made.weights)
 
     def _decide(self, model: str, said: np.ndarray) -> dict[str, Any]:
         """What the newest fold says of a network, as JSON that an interrupted refit keeps."""
         label = self.value[self.folds[0].evaluate]
-        network = "network" if self.plan is not None else "gnn"
+        network = "network" if self.reads_features else "gnn"
         scores = {network: [self._score(label, said)]}
         share, kind = 1.0, "network"
         if self.found is not None:
@@ -242,13 +244,14 @@ class _Choice:
         fold = self.folds[0]
         train, val = everything.take(fold.train), everything.take(fold.evaluate)
         val = replace(val, input_time=torch.from_numpy(fold.input_time(self.seed_time, self.ground.regime)))
-        if self.matrix is not None:
+        if self.reads_features:
+            assert self.matrix is not None
             train = self._with_features(train, fold.train)
             val = replace(val, features=network_columns(self.matrix.evaluate[0], self.matrix.categorical))
         return train, val
 
     def _all_seeds(self, everything: Seeds) -> Seeds:
-        return everything if self.matrix is None else self._with_features(everything, np.arange(len(everything)))
+        return self._with_features(everything, np.arange(len(everything))) if self.reads_features else everything
 
     def _with_features(self, seeds: Seeds, rows: np.ndarray) -> Seeds:
         assert self.matrix is not None
@@ -271,7 +274,8 @@ class _Choice:
         if settings.max_minutes is not None:
             spent = (time.perf_counter() - self.started) / 60
             settings = replace(settings, max_minutes=max(settings.max_minutes - spent, 0.0))
-        if self.matrix is not None:
+        if self.reads_features:
+            assert self.matrix is not None
             sizes = replace(sizes, num_features=int((~np.asarray(self.matrix.categorical, dtype=bool)).sum()))
         return settings, sizes
 
@@ -321,7 +325,7 @@ class _Choice:
             **ages,
         }
         shown = "blend" if chosen == "fused" and "blend" in self.scores else chosen
-        made.score = self.scores[shown if shown in self.scores else "network"][0]
+        made.score = self.scores[shown][0]
         made.timings = self.timings
         return made
 

@@ -293,7 +293,8 @@ class Run:
         if self.model is not None:
             assert graph is not None
             assert asked.seeds is not None
-            seeds = with_features(asked.seeds, values, self.aggregates)
+            plan = self.aggregates if self.model_config.num_features else None
+            seeds = with_features(asked.seeds, values, plan)
             said = predict_seeds(self.model, graph.to(self.device), seeds, progress=progress).numpy()
             parts.append(self.weights["gnn"] * said)
         return np.asarray(np.sum(parts, axis=0))

@@ -21,7 +21,7 @@ CONFIGS = (
 #: Most trees of one output, fewer where there are many classes, and over how many rounds a curve is smoothed.
 _MOST_ROUNDS, _MOST_TREES, _SMOOTH = 250, 1500, 15
 #: Rows that settings are chosen on; more would say the same, later.
-_MOST_ROWS = 30_000
+_MOST_ROWS = 20_000
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def test_what_is_recorded(runs, kind):
         assert meta["timings"].keys() >= {"features", "folds"}
         assert {f"gbdt, {age}" for age in ("fresh", "up to 31 days old")} <= choice["scores"].keys()
     if kind in ("fused", "auto"):
-        assert {"network", "blend"} <= choice["scores"].keys()
+        assert {"network" if kind == "fused" else "gnn", "blend"} <= choice["scores"].keys()
 
 
 def test_auto_is_reproducible_under_a_seed_and_never_looks_at_test(runs, frames, tmp_path):

@@ -355,7 +355,7 @@ def test_a_device_that_is_not_there(run):
 
 
 def test_the_run_says_what_it_is(run):
-    assert repr(run) == f"Run({str(run.folder)!r}, task='again', regime='frozen')"
+    assert repr(run) == f"Run({str(run.folder)!r}, task='again', kind='gnn', regime='frozen')"
     assert run.meta["regime"] == "frozen"
     assert run.meta["seed"] == 0
     assert run.meta["train_config"] == TrainConfig(**FAST.to_dict()).to_dict()

@@ -44,7 +44,7 @@ def contents(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict], dict]:
     meta = json.loads((folder / "run.json").read_text())
     for record in [*history, meta["metrics"]]:
         del record["seconds"]
-    del meta["created"]
+    del meta["created"], meta["timings"]
     return load_file(folder / "model.safetensors"), history, meta
 
 

@@ -36,7 +36,7 @@ def interrupted(*args, **kwargs):
 def test_a_run_round_trip(tmp_path):
     save_run(tmp_path / "deep" / "run", WEIGHTS, META, HISTORY, add=lambda folder: (folder / "more").write_text("x"))
     meta, weights = load_run(tmp_path / "deep" / "run")
-    assert meta == {"format": 1, "task": {"name": "x"}, "metrics": {"val": None}}
+    assert meta == {"format": 2, "task": {"name": "x"}, "metrics": {"val": None}}
     assert all(torch.equal(value, WEIGHTS[name]) for name, value in weights.items())
     lines = (tmp_path / "deep" / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{**HISTORY[0], "val_auroc": None}, HISTORY[1]]
