@@ -36,7 +36,9 @@ def demo(
     best = generator.best_auroc(shop=truth)["test"]
 
     _step("inspect", shop)
-    _step("train", shop, "--task", "churn", "--seed", seed, "--members", 1, "--out", churn)
+    _step(
+        "train", shop, "--task", "churn", "--model", "gnn", "--no-refit", "--seed", seed, "--members", 1, "--out", churn
+    )
     _step("evaluate", churn, shop)
     _step("predict", churn, shop, "--to", predictions)
     _step("report", churn, shop)

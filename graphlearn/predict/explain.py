@@ -117,7 +117,7 @@ class Explainer:
         if run.model is not None:
             seeds = seeds_of(asked)
             if features is not None:
-                seeds = with_features(seeds, features.values, run.aggregates)
+                seeds = with_features(seeds, features.values, run.network_aggregates)
             seeds = seeds.to(torch.device(run.device))
             sampler = TemporalNeighborSampler(self.graph, run.model.fan_out, strategy="last")
             batch = sampler.sample(seeds.node_type, seeds.index, seeds.input_time, seed_time=seeds.seed_time)

@@ -94,7 +94,7 @@ def importance(
             pkey = graph[task.entity_table].pkey.take(pa.array(seeds.index.numpy()))
             times = seeds.seed_time.numpy(), seeds.input_time.numpy()
             values = run.features(read).compute(read, pkey, *times)
-            seeds = with_features(seeds, values.values, run.aggregates)
+            seeds = with_features(seeds, values.values, run.network_aggregates)
         found = []
         if run.model is not None:
             network = _Network(

@@ -293,11 +293,15 @@ class Run:
         if self.model is not None:
             assert graph is not None
             assert asked.seeds is not None
-            plan = self.aggregates if self.model_config.num_features else None
-            seeds = with_features(asked.seeds, values, plan)
+            seeds = with_features(asked.seeds, values, self.network_aggregates)
             said = predict_seeds(self.model, graph.to(self.device), seeds, progress=progress).numpy()
             parts.append(self.weights["gnn"] * said)
         return np.asarray(np.sum(parts, axis=0))
+
+    @property
+    def network_aggregates(self) -> Aggregates | None:
+        """What the network reads beside rows; None: nothing, as when it is averaged with trees that do."""
+        return self.aggregates if self.model is not None and self.model_config.num_features else None
 
     def features(self, db: Database) -> Aggregates:
         """The plan of features with the labels of ``db``, of which past ones are features, too."""
