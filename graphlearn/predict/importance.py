@@ -101,7 +101,8 @@ def importance(
                 run.model, graph.to(run.device), seeds.to(torch.device(run.device)), run.model_config.period
             )
             share = run.weights["gnn"]
-            found += [{**row, "effect": share * row["effect"]} for row in network.effects(values, progress)]
+            read_by = None if run.network_aggregates is None else values
+            found += [{**row, "effect": share * row["effect"]} for row in network.effects(read_by, progress)]
         if run.trees is not None and values is not None:
             found += _of_trees(run, task, values)
     return ranked(pd.DataFrame(found, columns=["table", "column", "window", "effect"]))
