@@ -34,7 +34,10 @@ def test_each_command_is_shown_before_it_runs(calls, tmp_path, capfd):
     assert [shlex.split(line) for line in shown] == [["graphlearn", *words] for words in calls]
     assert calls == [
         ["inspect", f"{out}/shop"],
-        ["train", f"{out}/shop", "--task", "churn", "--seed", "3", "--members", "1", "--out", f"{out}/churn"],
+        [
+            *("train", f"{out}/shop", "--task", "churn", "--model", "gnn", "--no-refit", "--seed", "3"),
+            *("--members", "1", "--out", f"{out}/churn"),
+        ],
         ["evaluate", f"{out}/churn", f"{out}/shop"],
         ["predict", f"{out}/churn", f"{out}/shop", "--to", f"{out}/predictions.parquet"],
         ["report", f"{out}/churn", f"{out}/shop"],
