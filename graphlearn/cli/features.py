@@ -67,7 +67,8 @@ def features(
         plan = Aggregates.plan(db, asked, max_features=max_features)
         typer.echo(f"features {asked.name}: {len(plan.names):,}, and {len(plan.dropped):,} left out", err=True)
         if not plan.names:
-            typer.echo("nothing  is chosen with a budget of zero; raise --max-features", err=True)
+            why = "the budget is zero: raise --max-features" if max_features == 0 else "--dropped says why"
+            typer.echo(f"nothing  is left; {why}", err=True)
         if sql:
             text = plan.sql(only)
             typer.echo(json.dumps({"task": asked.name, "sql": text}) if as_json else text)

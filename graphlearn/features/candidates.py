@@ -98,7 +98,6 @@ class Candidates:
     def _of(self, source: Source) -> Iterator[tuple[float, Feature]]:
         base = {"entity": 0.0, "parent": 0.3, "last": 0.5, "all": 1.0}[source.hub.kind]
         base += 0.6 * max(0, len(source.path) - 1)
-        seen: set[str] = set()
         if not source.is_own and source.hub.kind != "all":
             for rank, feature in self._rows(source):
                 yield base + rank, feature
@@ -117,7 +116,6 @@ class Candidates:
                 where = _rows_name(self.schema, source, via)
                 for rank, feature in self._column(source, via, profile, where):
                     yield base + 0.5 * len(via) + rank, feature
-            seen.add(table)
 
     def _dated(self, source: Source) -> bool:
         tables = [source.table, *(hop.table for hop in source.path)]
@@ -241,9 +239,9 @@ def _rows_name(schema: Schema, source: Source, via: tuple[Hop, ...] = ()) -> str
     parts = []
     at = hub.table
     if hub.kind == "parent" and source.path:
-        parts = [_step(schema, hop) for hop in hub.path]
+        parts = [hop.table for hop in hub.path]
     elif hub.kind == "last":
-        parts = [f"last {_step(schema, hub.path[1])}"]
+        parts = [f"last {hub.path[1].table}"]
     for hop in source.path:
         many = sum(key.table == at for key in schema[hop.table].fkeys) > 1
         parts.append(f"{hop.table}({hop.key})" if many else hop.table)
@@ -256,7 +254,3 @@ def _rows_name(schema: Schema, source: Source, via: tuple[Hop, ...] = ()) -> str
         parts.append(f"{hop.table}({hop.key})" if many else hop.table)
         below = hop.table
     return " > ".join(parts)
-
-
-def _step(schema: Schema, hop: Hop) -> str:
-    return hop.table

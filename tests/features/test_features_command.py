@@ -79,5 +79,5 @@ def test_a_budget_of_zero_says_so(source, capfd):
     assert (code, out) == (0, "\n")
     assert err.splitlines() == [
         "features count-orders-0-30-days-0: 0, and 0 left out",
-        "nothing  is chosen with a budget of zero; raise --max-features",
+        "nothing  is left; the budget is zero: raise --max-features",
     ]
