@@ -144,7 +144,7 @@ def _labels_sql(source: Source, values: list[Value], keys: str | None, labels: s
     """The same from the table of past labels, whose columns are named like values."""
     key = "0" if source.hub.kind == "all" else f"t.{quote(label_key(source))}"
     join = "" if keys is None else f" JOIN {keys} AS k ON k.key = {key}"
-    shown = ["k.code AS key" if keys is not None else f"{key} AS key", "t.known AS time", "t.tie AS tie"]
+    shown = ["k.code AS key" if keys is not None else f"{key} AS key", "t.known AS time", "t.seed_time AS tie"]
     shown += [f"t.{quote(value.column)} AS v{i}" for i, value in enumerate(values)]
     where = "" if keys is not None or key == "0" else f"\nWHERE {key} IS NOT NULL"
     return f"SELECT {', '.join(shown)}\nFROM {labels} AS t{join}{where}"

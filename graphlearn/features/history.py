@@ -41,7 +41,7 @@ def label_columns(task: Task) -> list[str]:
 
 
 def past_labels(db: Database, task: Task, upto: int | None) -> pa.Table:
-    """Past labels: ``key``, ``seed_time``, ``known``, ``tie`` and the columns of :func:`label_columns`.
+    """Past labels: ``key``, ``seed_time``, ``known`` and the columns of :func:`label_columns`.
 
     A label that the database makes is known from the first row on that is no older than the end of its window: until
     then nobody can say that the window is over, and the database as it was did not have that label. One that was given
@@ -64,7 +64,7 @@ def past_labels(db: Database, task: Task, upto: int | None) -> pa.Table:
     found = pa.concat_tables(parts)
     ends = found["seed_time"].to_numpy() + task.timedelta
     known = ends if task.completes or not _is_made(task) else _confirmed(db, task, ends)
-    return found.append_column("known", pa.array(known)).append_column("tie", found["seed_time"])
+    return found.append_column("known", pa.array(known))
 
 
 def _is_made(task: Task) -> bool:

@@ -12,14 +12,17 @@ from graphlearn.models.gbdt import TreeConfig, Trees
 from graphlearn.tasks.metrics import primary_metric, score
 from graphlearn.training.matrix import Matrix
 
-#: Settings that err in different ways: one that finds interactions, one that trusts little, one of few random leaves.
+#: Settings that err in different ways: one that finds interactions, one that trusts little, and two of small trees that
+#: may ask few columns each. Stumps add up one effect per column, spread over all columns that say the same, as a ridge
+#: regression does: on few labels, or far past the last data, that errs least.
 CONFIGS = (
     TreeConfig(num_leaves=15, min_rows=40, feature_fraction=0.3, lambda_l2=5.0),
     TreeConfig(num_leaves=8, min_rows=60, feature_fraction=0.3, lambda_l2=20.0, extra=True),
-    TreeConfig(num_leaves=6, min_rows=60, feature_fraction=0.2, lambda_l2=20.0),
+    TreeConfig(num_leaves=4, min_rows=60, feature_fraction=0.05, lambda_l2=20.0, extra=True),
+    TreeConfig(num_leaves=2, min_rows=60, feature_fraction=0.05, lambda_l2=20.0, extra=True),
 )
 #: Most trees of one output, fewer where there are many classes, and over how many rounds a curve is smoothed.
-_MOST_ROUNDS, _MOST_TREES, _SMOOTH = 250, 1500, 15
+_MOST_ROUNDS, _MOST_TREES, _SMOOTH = 400, 1500, 15
 #: Rows that settings are chosen on; more would say the same, later.
 _MOST_ROWS = 20_000
 
