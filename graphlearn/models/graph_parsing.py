@@ -200,8 +200,14 @@ class _Edges:
         return torch.cat([self.pairs, self.pairs.flip(0)], dim=1)
 
     @cached_property
-    def csr(self) -> tuple[Tensor, Tensor]:
-        return csr_from_edge_index(self.edge_index, self.num_nodes)
+    def csr(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Lists of neighbours with the node itself among them, and the weights of a graph convolution."""
+        node = torch.arange(self.num_nodes, device=self.pairs.device)
+        edges = torch.cat([self.pairs, self.pairs.flip(0), node.expand(2, -1)], dim=1)
+        rowptr, col = csr_from_edge_index(edges, self.num_nodes)
+        degree = rowptr.diff()
+        scale = degree.double().rsqrt()
+        return rowptr, col, scale.repeat_interleave(degree, output_size=col.numel()) * scale[col]
 
 
 class _Level:
@@ -241,10 +247,8 @@ class _GCN(Module):
         self.lin = Linear(channels, channels)
 
     def forward(self, x: Tensor, edges: _Edges) -> Tensor:
-        rowptr, col = edges.csr
-        scale = (rowptr.diff() + 1).to(x.dtype).rsqrt()[:, None]  # each node counts as a neighbour of its own
-        z = scale * F.linear(x, self.lin.weight)
-        return scale * (gather_reduce(z, rowptr, col) + z) + self.lin.bias
+        rowptr, col, weight = edges.csr
+        return gather_reduce(F.linear(x, self.lin.weight), rowptr, col, weight=weight.to(x.dtype)) + self.lin.bias
 
 
 def _gin(channels: int) -> Module:

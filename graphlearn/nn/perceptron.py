@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import LayerNorm, Linear, Module, ReLU, Sequential
+from torch.nn import LayerNorm, Linear, Module, Sequential
 
-from graphlearn.ops.dropout import dropout
+from graphlearn.ops import dropout as ops
 
 
 def mlp(
@@ -41,7 +40,7 @@ def residual_mlp(channels: int, num_layers: int, dropout: float, act_final: bool
 
 def relu_dropout(dropout: float) -> Module:
     """ReLU, then dropout in training."""
-    return Sequential(ReLU(), _Dropout(dropout)) if dropout else ReLU()
+    return _ReLUDropout(dropout)
 
 
 class _Residual(Module):
@@ -55,6 +54,13 @@ class _Residual(Module):
         return out
 
 
-class _Dropout(torch.nn.Dropout):
+class _ReLUDropout(Module):
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
     def forward(self, x: Tensor) -> Tensor:
-        return dropout(x, self.p) if self.training else x
+        return ops.relu_dropout(x, self.p) if self.training and self.p else x.relu()
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

@@ -16,6 +16,8 @@ from graphlearn.typing import PoolOutput
 
 Gate = Literal["sum", "mean"]
 
+_STEPS = 2**12
+
 
 class GraphParsingPooling(Module):
     r"""Merges each node with the neighbour at the other end of its best edge, with learned scores.
@@ -35,8 +37,8 @@ class GraphParsingPooling(Module):
 
     Source: Song et al., "Graph Parsing Networks", arXiv:2402.14393. Differs from the authors' code: all clusters at
     once instead of one after the other; each undirected edge is scored once, so that dropout inside the MLP cannot
-    give its two directions different scores; equal scores are told apart by the logit and then by the edge; a
-    self-loop counts once in training too.
+    give its two directions different scores; logits are compared in steps of 2^-12, and equal ones are told apart by
+    the order of the edges, so that a graph is parsed alike in every batch; a self-loop counts once in training too.
 
     Args:
         in_channels: Size of nodes, in and out.
@@ -113,7 +115,8 @@ class GraphParsingPooling(Module):
             weight = torch.cat([weight, x.new_ones(loops.size(1))])
 
         logit = self._logits(x, scored)
-        root = parse_roots(scored, logit, x.size(0))
+        # Symmetric atoms have scores that differ by rounding only, and differently in each batch: such are equal here.
+        root = parse_roots(scored, (logit.detach() * _STEPS).round(), x.size(0))
         cluster = number_clusters(root)
         own = root == torch.arange(x.size(0), device=x.device)
         num_clusters, num_nan = torch.stack([own.sum(), logit.isnan().sum()]).tolist()  # one wait for both
