@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from graphlearn.errors import first_three
+from graphlearn.native import kernels
 
 
 def graph_parse(edge_index: Tensor, edge_score: Tensor, num_nodes: int) -> Tensor:
@@ -41,23 +42,47 @@ def graph_parse(edge_index: Tensor, edge_score: Tensor, num_nodes: int) -> Tenso
     Raises:
         ValueError: If a shape or dtype is not as above, or (on a CPU) if an index is out of range or a score NaN.
     """
-    check_edge_index(edge_index, num_nodes)
+    _check_shape(edge_index)
     if edge_score.shape != edge_index.shape[1:] or not edge_score.is_floating_point():
         found = f"{edge_score.dtype} {list(edge_score.shape)}"
         raise ValueError(
             f"'edge_score' must be a float tensor with one score for each of the {edge_index.size(1)} "
             f"columns of 'edge_index', got {found}."
         )
-    if edge_score.device.type == "cpu":
+    return parse_clusters(edge_index, edge_score, num_nodes)[1]
+
+
+def parse_clusters(edge_index: Tensor, edge_score: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """For each node the one after which its cluster is named, and the cluster's number: each ``[N]`` int64.
+
+    A cluster is named after the smaller end of its best edge. What :func:`graph_parse` does, for tensors of the right
+    shape; one pass in C++ on a CPU where the kernels are built.
+    """
+    if edge_index.device.type == "cpu":
+        if kernels is not None and not torch.compiler.is_compiling():
+            return _native(edge_index, edge_score, num_nodes)
+        check_edge_index(edge_index, num_nodes)
         check_scores(edge_score)
-    return number_clusters(parse_roots(edge_index, edge_score, num_nodes))
+    root = parse_roots(edge_index, edge_score, num_nodes)
+    own = root == torch.arange(num_nodes, device=root.device)
+    return root, (own.cumsum(0) - 1)[root]
+
+
+def _native(edge_index: Tensor, edge_score: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    assert kernels is not None
+    edge_index, edge_score = edge_index.contiguous(), edge_score.detach().double().contiguous()
+    root, cluster = edge_index.new_empty(num_nodes), edge_index.new_empty(num_nodes)
+    valid = kernels.parse_clusters(
+        edge_index.data_ptr(), edge_score.data_ptr(), edge_score.numel(), num_nodes, root.data_ptr(), cluster.data_ptr()
+    )
+    if not valid:  # only now is it worth looking what it was
+        check_edge_index(edge_index, num_nodes)
+        check_scores(edge_score)
+    return root, cluster
 
 
 def parse_roots(edge_index: Tensor, edge_score: Tensor, num_nodes: int) -> Tensor:
-    """The node after which the cluster of each node is named: the smaller end of the cluster's best edge.
-
-    What :func:`graph_parse` does, without its checks and numbers: ``[N]`` int64.
-    """
+    """The roots of :func:`parse_clusters` in torch operations: any device, nothing waited for, nothing checked."""
     num_edges = edge_score.numel()
     node = torch.arange(num_nodes, device=edge_index.device)
     end, score = edge_index.flatten(), edge_score.detach().repeat(2)
@@ -73,12 +98,6 @@ def parse_roots(edge_index: Tensor, edge_score: Tensor, num_nodes: int) -> Tenso
     for _ in range(max(num_nodes - 1, 0).bit_length()):  # each turn doubles the length of the way behind a pointer
         root = root[root]
     return root
-
-
-def number_clusters(root: Tensor) -> Tensor:
-    """Numbers from 0 without gaps in place of the roots that :func:`parse_roots` gave, in the same order."""
-    own = root == torch.arange(root.numel(), device=root.device)
-    return (own.cumsum(0) - 1)[root]
 
 
 def undirected_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -97,13 +116,7 @@ def undirected_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 def check_edge_index(edge_index: Tensor, num_nodes: int) -> None:
     """Raises if ``edge_index`` is not ``[2, E]`` int64, or (on a CPU) names a node that is not there."""
-    if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        hint = (
-            " Transpose it: edge_index.t().contiguous()." if edge_index.dim() == 2 and edge_index.size(1) == 2 else ""
-        )
-        raise ValueError(f"'edge_index' must have shape [2, E], got {list(edge_index.shape)}.{hint}")
-    if edge_index.dtype != torch.int64:
-        raise ValueError(f"'edge_index' must be int64, got {edge_index.dtype}. Convert it: edge_index.long().")
+    _check_shape(edge_index)
     if edge_index.device.type == "cpu" and edge_index.numel():
         low, high = edge_index.aminmax()
         if low < 0 or high >= num_nodes:
@@ -122,3 +135,13 @@ def check_scores(edge_score: Tensor) -> None:
             f"{len(wrong)} of {edge_score.numel()} edge scores are NaN (first: edges {first_three(wrong)}), and NaN "
             "has no place in an order. Look for NaN in the features and in the weights."
         )
+
+
+def _check_shape(edge_index: Tensor) -> None:
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        hint = (
+            " Transpose it: edge_index.t().contiguous()." if edge_index.dim() == 2 and edge_index.size(1) == 2 else ""
+        )
+        raise ValueError(f"'edge_index' must have shape [2, E], got {list(edge_index.shape)}.{hint}")
+    if edge_index.dtype != torch.int64:
+        raise ValueError(f"'edge_index' must be int64, got {edge_index.dtype}. Convert it: edge_index.long().")

@@ -10,10 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from graphlearn.ops import graph_parse
-from graphlearn.ops.parse import parse_roots, undirected_edges
+from graphlearn.ops import graph_parse as graph_parse_as_built
+from graphlearn.ops import parse
+from graphlearn.ops.parse import parse_clusters, parse_roots, undirected_edges
 
+needs_native = pytest.mark.skipif(parse.kernels is None, reason="the native kernels were not built")
 INT, FLOAT = torch.int64, torch.float32
+
+
+def graph_parse(edge_index: Tensor, score: Tensor, num_nodes: int) -> Tensor:
+    """What is built, which must be what the torch twin gives: the same numbers of clusters, not only the same sets."""
+    cluster = graph_parse_as_built(edge_index, score, num_nodes)
+    root = parse_roots(edge_index, score, num_nodes)
+    assert torch.equal(parse_clusters(edge_index, score, num_nodes)[0], root)
+    assert torch.equal(cluster, root.unique(return_inverse=True)[1])
+    return cluster
 
 
 def slow_parse(edge_index: Tensor, score: Tensor, num_nodes: int) -> set[frozenset[int]]:
@@ -132,7 +143,7 @@ def test_a_value_worked_by_hand():
     edge_index = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]])
     score = torch.tensor([1.0, 5.0, 2.0, 7.0])
     assert graph_parse(edge_index, score, 6).tolist() == [0, 0, 0, 1, 1, 2]
-    assert parse_roots(edge_index, score, 6).tolist() == [1, 1, 1, 3, 3, 5]
+    assert parse_clusters(edge_index, score, 6)[0].tolist() == [1, 1, 1, 3, 3, 5]
 
 
 def test_of_equal_scores_the_first_edge_wins():
@@ -219,6 +230,15 @@ def test_undirected_edges():
         ),
     ],
 )
-def test_errors(edge_index, score, text):
+@pytest.mark.parametrize("native", [pytest.param(True, marks=needs_native), False])
+def test_errors(edge_index, score, text, native, monkeypatch):
+    if not native:
+        monkeypatch.setattr(parse, "kernels", None)
     with pytest.raises(ValueError, match=text):
-        graph_parse(edge_index, score, 3)
+        graph_parse_as_built(edge_index, score, 3)
+
+
+def test_the_twin_answers_without_the_kernels(monkeypatch):
+    edge_index, score = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 4]]), torch.tensor([1.0, 5.0, 2.0, 7.0])
+    monkeypatch.setattr(parse, "kernels", None)
+    assert graph_parse_as_built(edge_index, score, 6).tolist() == [0, 0, 0, 1, 1, 2]

@@ -11,7 +11,7 @@ from torch.nn import LayerNorm, Linear, Module
 from graphlearn.errors import check_positive, unknown_name
 from graphlearn.nn.perceptron import mlp, residual_mlp
 from graphlearn.ops.dropout import dropout as drop
-from graphlearn.ops.parse import check_edge_index, check_scores, number_clusters, parse_roots, undirected_edges
+from graphlearn.ops.parse import check_edge_index, check_scores, parse_clusters, undirected_edges
 from graphlearn.typing import PoolOutput
 
 Gate = Literal["sum", "mean"]
@@ -116,8 +116,7 @@ class GraphParsingPooling(Module):
 
         logit = self._logits(x, scored)
         # Symmetric atoms have scores that differ by rounding only, and differently in each batch: such are equal here.
-        root = parse_roots(scored, (logit.detach() * _STEPS).round(), x.size(0))
-        cluster = number_clusters(root)
+        root, cluster = parse_clusters(scored, (logit.detach() * _STEPS).round(), x.size(0))
         own = root == torch.arange(x.size(0), device=x.device)
         num_clusters, num_nan = torch.stack([own.sum(), logit.isnan().sum()]).tolist()  # one wait for both
         if num_nan:
