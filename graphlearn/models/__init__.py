@@ -2,6 +2,7 @@
 
 from graphlearn.models.ensemble import Ensemble
 from graphlearn.models.frame import frame_encoder
+from graphlearn.models.graph_parsing import GraphParsingNetwork
 from graphlearn.models.rdl import ModelConfig, RelationalModel
 
-__all__ = ["Ensemble", "ModelConfig", "RelationalModel", "frame_encoder"]
+__all__ = ["Ensemble", "GraphParsingNetwork", "ModelConfig", "RelationalModel", "frame_encoder"]

@@ -14,7 +14,15 @@ from torch_frame import TensorFrame, stype
 from torch_frame.data import MultiNestedTensor
 from torch_frame.data.stats import StatType
 
-from graphlearn.nn import AgeEncoder, HeteroSAGEConv, NodeHead, RowEncoder, SinceEncoder, TemporalSAGEConv
+from graphlearn.nn import (
+    AgeEncoder,
+    GraphParsingPooling,
+    HeteroSAGEConv,
+    NodeHead,
+    RowEncoder,
+    SinceEncoder,
+    TemporalSAGEConv,
+)
 
 READS, HOLDS = ("papers", "reads", "people"), ("people", "holds", "papers")
 EDGES = [READS, HOLDS]
@@ -30,12 +38,14 @@ class Case:
         join: The arguments that hold those of two calls side by side: a batch of two graphs, or more rows.
         reorder: The same arguments with what is read numbered otherwise, and the order that the output must have then;
             None: as before.
+        read: What of the output the checks compare; all of it by default.
     """
 
     build: Callable[[], torch.nn.Module]
     inputs: Callable[[int], tuple[Any, ...]]
     join: Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[Any, ...]]
     reorder: Callable[[tuple[Any, ...]], tuple[tuple[Any, ...], Tensor | None]]
+    read: Callable[[Any], Any] = lambda out: out
 
 
 def generator(seed: int) -> torch.Generator:
@@ -156,12 +166,36 @@ def reorder_dates(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
     return tuple(arg[order] for arg in args), order
 
 
+def plain_graph(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors of 7 nodes, the last of them isolated, their edges, and one graph."""
+    edge_index = torch.tensor([[0, 1, 2, 3, 4, 0], [1, 2, 3, 4, 5, 5]])
+    return torch.randn(7, 3, generator=generator(seed)), edge_index, torch.zeros(7, dtype=torch.int64)
+
+
+def join_plain(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    size, graphs = len(a[0]), int(a[2][-1]) + 1
+    return torch.cat([a[0], b[0]]), torch.cat([a[1], b[1] + size], dim=1), torch.cat([a[2], b[2] + graphs])
+
+
+def reorder_plain(args: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+    x, edge_index, batch = args
+    order = shuffled(len(x))
+    return (x[order], order.argsort()[edge_index].flip(1), batch[order]), order
+
+
 CASES = {
     "AgeEncoder": Case(
         build=lambda: AgeEncoder(num_decays=3),
         inputs=lambda seed: (torch.randint(10**15, (4,), generator=generator(seed)),),
         join=lambda a, b: (torch.cat([a[0], b[0]]),),
         reorder=reorder_rows,
+    ),
+    "GraphParsingPooling": Case(
+        build=lambda: GraphParsingPooling(3),
+        inputs=plain_graph,
+        join=join_plain,
+        reorder=reorder_plain,
+        read=lambda out: out.x[out.cluster],  # clusters have no order of their own
     ),
     "HeteroSAGEConv": Case(
         build=lambda: HeteroSAGEConv(3, 4, edge_types=EDGES),

@@ -19,7 +19,9 @@ each_layer = pytest.mark.parametrize("name", sorted(CASES))
 
 def built(name: str, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return CASES[name].build()
+    layer = CASES[name].build()
+    layer.register_forward_hook(lambda layer, inputs, out: CASES[name].read(out))
+    return layer
 
 
 def tensors(value: Any) -> list[Tensor]:
@@ -172,6 +174,8 @@ def test_tensors_are_made_where_the_inputs_are(name):
     version, a GPU decides (above)."""
     if name in ("HeteroSAGEConv", "TemporalSAGEConv"):
         pytest.skip("the native reduction has no meta version")
+    if name == "GraphParsingPooling":
+        pytest.skip("the values of the scores decide how large the result is")
     layer = built(name).to("meta")
     inputs = CASES[name].inputs(0)
     moved = tuple(
