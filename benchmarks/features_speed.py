@@ -84,7 +84,7 @@ def scale(entities: int, anchors: int, events: int, columns: int) -> dict[str, A
         maker = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import pathlib, features_speed as f; "
         maker += f"f.make_events(pathlib.Path({str(file)!r}), {entities}, {events})"
         subprocess.run([sys.executable, "-c", maker], check=True)
-        db = gl.connect(file, memory_limit="1GB")
+        db = gl.connect(file, memory_limit="750MB")
         task = gl.Task(db, QUERY, val_timestamp="2022-10-01", test_timestamp="2022-11-15")
         start = time.perf_counter()
         plan = Aggregates.plan(db, task, max_features=columns)

@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 _FEW = 10_000
 _BATCH = 1_000_000
 """Seeds of a block, so that what is computed of them on the way stays small."""
-CELLS = 30_000_000
+CELLS = 20_000_000
 """Numbers of a block's rows."""
 
 
