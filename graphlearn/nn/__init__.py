@@ -1,7 +1,17 @@
 """Layers: they know tensors only, and are usable without a database."""
 
+from graphlearn.nn.aggr import GNPAggregation, SegmentAggregation
 from graphlearn.nn.conv import HeteroSAGEConv, TemporalSAGEConv
 from graphlearn.nn.encoder import AgeEncoder, RowEncoder, SinceEncoder
 from graphlearn.nn.head import NodeHead
 
-__all__ = ["AgeEncoder", "HeteroSAGEConv", "NodeHead", "RowEncoder", "SinceEncoder", "TemporalSAGEConv"]
+__all__ = [
+    "AgeEncoder",
+    "GNPAggregation",
+    "HeteroSAGEConv",
+    "NodeHead",
+    "RowEncoder",
+    "SegmentAggregation",
+    "SinceEncoder",
+    "TemporalSAGEConv",
+]

@@ -10,6 +10,7 @@ from torch import Tensor
 from graphlearn.errors import first_three
 from graphlearn.ops.csr import Reduce, gather_reduce, gather_rows, transpose_csr
 from graphlearn.ops.csr_dispatch import wide
+from graphlearn.ops.csr_torch import entries_to_rows
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,14 @@ class Segments:
     index: Tensor
 
     @classmethod
-    def of(cls, index: Tensor | None = None, ptr: Tensor | None = None, dim_size: int | None = None) -> Segments:
+    def of(
+        cls,
+        index: Tensor | None = None,
+        ptr: Tensor | None = None,
+        dim_size: int | None = None,
+        *,
+        num_rows: int | None = None,
+    ) -> Segments:
         """The groups that an ``index`` or a ``ptr`` of PyG describes; ``ptr`` counts if both are given.
 
         An unsorted ``index`` is sorted: ``O(N + B)`` with the native kernels, one sort otherwise.
@@ -36,6 +44,7 @@ class Segments:
             index: Segment of each row, in any order.
             ptr: Start of each segment, and the end of the last one, of rows that lie segment by segment.
             dim_size: Number of segments; with an ``index`` it must be given, as its largest number may not be the last.
+            num_rows: Number of rows, with a ``ptr``; without it a GPU must be waited for.
 
         Raises:
             ValueError: If neither is given, ``dim_size`` is missing or differs, or a shape or dtype is wrong.
@@ -45,10 +54,10 @@ class Segments:
             _check_index("ptr", ptr)
             if dim_size is not None and dim_size != ptr.numel() - 1:
                 raise ValueError(f"'ptr' describes {ptr.numel() - 1} segments, but 'dim_size' is {dim_size}.")
-            sizes = ptr.diff()
-            num_rows = None if index is None else index.numel()
-            numbers = torch.arange(len(sizes), device=ptr.device)
-            return cls(ptr.long(), None, numbers.repeat_interleave(sizes, output_size=num_rows))
+            ptr = ptr.long()
+            num_rows = int(ptr[-1]) if num_rows is None else num_rows
+            _check_ptr(ptr, num_rows)
+            return cls(ptr, None, entries_to_rows(ptr, num_rows))
         if index is None:
             raise ValueError("the segments are missing: give 'index', the segment of each row, or 'ptr'.")
         _check_index("index", index)
@@ -163,7 +172,7 @@ def _powers(rows: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
 def _segments(x: Tensor, index: Tensor | Segments | None, ptr: Tensor | None, dim_size: int | None) -> Segments:
     if x.dim() == 0:
         raise ValueError("'x' must have a dimension of rows, got a single number.")
-    segments = index if isinstance(index, Segments) else Segments.of(index, ptr, dim_size)
+    segments = index if isinstance(index, Segments) else Segments.of(index, ptr, dim_size, num_rows=x.size(0))
     if segments.index.numel() != x.size(0):
         raise ValueError(f"the segments have {segments.index.numel()} rows, but 'x' has {x.size(0)}.")
     return segments
@@ -179,6 +188,19 @@ def _check_index(name: str, index: Tensor) -> None:
         raise ValueError(f"'{name}' must be an int32 or int64 tensor of one dimension, got {found}.")
     if name == "ptr" and index.numel() == 0:
         raise ValueError("'ptr' must hold at least one number, the 0 at which the first segment starts; got none.")
+
+
+def _check_ptr(ptr: Tensor, num_rows: int) -> None:
+    """Raises if a ``ptr`` is wrong. Looks at its numbers on a CPU only."""
+    if ptr.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    start, end = int(ptr[0]), int(ptr[-1])
+    if start != 0 or end != num_rows:
+        raise ValueError(f"'ptr' must run from 0 to the {num_rows} rows, got {start} to {end}.")
+    falling = (ptr.diff() < 0).nonzero().flatten().tolist()
+    if falling:
+        where = f"at {len(falling)} places (first: {first_three(falling)})"
+        raise ValueError(f"'ptr' must not decrease, but the next number is smaller {where}.")
 
 
 def _known_in_order(index: Tensor, dim_size: int) -> bool:

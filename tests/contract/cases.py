@@ -14,7 +14,16 @@ from torch_frame import TensorFrame, stype
 from torch_frame.data import MultiNestedTensor
 from torch_frame.data.stats import StatType
 
-from graphlearn.nn import AgeEncoder, HeteroSAGEConv, NodeHead, RowEncoder, SinceEncoder, TemporalSAGEConv
+from graphlearn.nn import (
+    AgeEncoder,
+    GNPAggregation,
+    HeteroSAGEConv,
+    NodeHead,
+    RowEncoder,
+    SegmentAggregation,
+    SinceEncoder,
+    TemporalSAGEConv,
+)
 
 READS, HOLDS = ("papers", "reads", "people"), ("people", "holds", "papers")
 EDGES = [READS, HOLDS]
@@ -156,12 +165,34 @@ def reorder_dates(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
     return tuple(arg[order] for arg in args), order
 
 
+def grouped(seed: int) -> tuple[Any, ...]:
+    """Seven rows in four groups, one of them empty and one of a single row: ``x, index, ptr, dim_size``."""
+    g = generator(seed)
+    x = torch.randn(7, 3, generator=g)
+    return x, torch.tensor([2, 0, 3, 0, 2, 0, 2])[torch.randperm(7, generator=g)], None, 4
+
+
+def join_groups(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
+    return torch.cat([a[0], b[0]]), torch.cat([a[1], b[1] + a[3]]), None, a[3] + b[3]
+
+
+def reorder_groups(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
+    order = shuffled(len(args[0]))
+    return (args[0][order], args[1][order], *args[2:]), None
+
+
 CASES = {
     "AgeEncoder": Case(
         build=lambda: AgeEncoder(num_decays=3),
         inputs=lambda seed: (torch.randint(10**15, (4,), generator=generator(seed)),),
         join=lambda a, b: (torch.cat([a[0], b[0]]),),
         reorder=reorder_rows,
+    ),
+    "GNPAggregation": Case(
+        build=lambda: GNPAggregation(1.5, 0.5, channels=3, sign="both", signed="split"),
+        inputs=grouped,
+        join=join_groups,
+        reorder=reorder_groups,
     ),
     "HeteroSAGEConv": Case(
         build=lambda: HeteroSAGEConv(3, 4, edge_types=EDGES),
@@ -180,6 +211,12 @@ CASES = {
         inputs=rows,
         join=lambda a, b: (torch_frame.cat([a[0], b[0]], dim=0),),
         reorder=reorder_rows,
+    ),
+    "SegmentAggregation": Case(
+        build=lambda: SegmentAggregation("softmax"),
+        inputs=grouped,
+        join=join_groups,
+        reorder=reorder_groups,
     ),
     "SinceEncoder": Case(
         build=lambda: SinceEncoder(3, 2),

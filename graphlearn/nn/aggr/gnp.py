@@ -61,8 +61,8 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
         channels: Number of p and q: 1 for one of all channels, or F.
         sign: Which branches there are.
         signed: Of inputs below zero, ``"abs"`` forgets the sign (for use after a ReLU); ``"split"`` pools
-            :math:`\max(\mathbf{x}, 0)` and :math:`\max(-\mathbf{x}, 0)` and subtracts, so that sum and mean are those of
-            signed numbers. All rows count in n, and zeros in either part are zeros to its minimum.
+            :math:`\max(\mathbf{x}, 0)` and :math:`\max(-\mathbf{x}, 0)` and subtracts, so that sum and mean are those
+            of signed numbers. All rows count in n, and zeros in either part are zeros to its minimum.
         learn: Whether p and q are parameters, or stay as they are.
         p_min: Bound of the order; below it powers of n explode.
         p_max: Bound of the order; what it is not told from the extreme.
@@ -167,7 +167,7 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
         return (best + (total.log() - q * size.log()) / p).exp().masked_fill(empty, 0.0)
 
     def named_equivalent(self) -> str:
-        """The known pooling nearest to each p and q, with both: ``"sum (p=1.02, q=0.03)"``; several are joined by ``;``.
+        """The known pooling nearest to each p and q: ``"sum (p=1.02, q=0.03)"``; several are joined by ``;``.
 
         Reads values, so on a GPU it waits for the device.
         """

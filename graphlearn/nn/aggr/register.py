@@ -16,5 +16,7 @@ import torch_geometric.nn.aggr
 from graphlearn.nn.aggr.gnp import GNPAggregation
 from graphlearn.nn.aggr.segment import SegmentAggregation
 
+__all__ = ["GNPAggregation", "SegmentAggregation"]
+
 for _aggregation in (GNPAggregation, SegmentAggregation):
     setattr(torch_geometric.nn.aggr, _aggregation.__name__, _aggregation)

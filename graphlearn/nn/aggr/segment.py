@@ -24,8 +24,8 @@ class SegmentAggregation(Aggregation):  # type: ignore[misc]
 
     Source: Li et al., "DeeperGCN: All You Need to Train Deeper GCNs", arXiv:2006.07739, for the softmax, whose
     temperature is fixed at 1 here; the others are older than graph networks. Differs from PyG's aggregations: the
-    gradient of a maximum or minimum goes to the first of several equal entries and is not shared among them; float16 and
-    bfloat16 are added up in float32.
+    gradient of a maximum or minimum goes to the first of several equal entries and is not shared among them; float16
+    and bfloat16 are added up in float32.
 
     Args:
         reduce: ``"sum"``, ``"mean"``, ``"max"``, ``"min"``, ``"logsumexp"`` or ``"softmax"``.
@@ -69,7 +69,7 @@ def groups(rows: Tensor, index: Tensor | None, ptr: Tensor | None, dim_size: int
     if index is None and ptr is None:
         index = torch.zeros(rows.size(0), dtype=torch.int64, device=rows.device)
         dim_size = 1 if dim_size is None else dim_size
-    return Segments.of(index, ptr, dim_size)
+    return Segments.of(index, ptr, dim_size, num_rows=rows.size(0))
 
 
 def _reduced(rows: Tensor, segments: Segments, name: str) -> Tensor:
