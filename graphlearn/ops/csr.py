@@ -26,10 +26,11 @@ def gather_reduce(
     where p is ``rowptr``, c is ``col`` and :math:`\bigoplus` is the sum, the mean (the sum over the length of the
     list), the maximum or the minimum per channel. Costs ``O(E F)`` time and ``O(M F)`` memory (the torch twin of
     maximum and minimum: ``O(E F)`` memory where a gradient is asked for); rows of ``x`` that no list names are not
-    read. Same inputs, same bits, on any number of threads. float16 and bfloat16 are added up in float32, and rounded once.
+    read. Same inputs, same bits, on any number of threads. float16 and bfloat16 are added up in float32 and rounded
+    once.
 
-    Gradients of any order flow to ``x`` and ``weight``. That of a maximum or minimum goes to the first of several equal
-    entries, and a second derivative takes the same way.
+    Gradients of any order flow to ``x`` and ``weight``. That of a maximum or minimum goes to the first of several
+    equal entries, and a second derivative takes the same way.
 
     Args:
         x: The rows to read.
