@@ -38,22 +38,24 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
     per channel, n the size of the group. For inputs >= 0: the sum at (p=1, q=0), the mean at (1, 1), the Euclidean norm
     at (2, 0), the harmonic mean at (-1, 1), the maximum as p grows, the minimum as -p grows. It is computed as
 
-    .. math:: \exp\Bigl( a^* + \tfrac{1}{p} \bigl( \log \sum_i e^{p (a_i - a^*)} - q \log n \bigr) \Bigr),
-        \qquad a_i = \log \max(|\mathbf{x}_i|, \epsilon)
+    .. math:: \exp\Bigl( a^* + \tfrac{1}{p} \log \tfrac{1}{n} \sum_i e^{p (a_i - a^*)} + s \log n \Bigr),
+        \qquad a_i = \log \max(|\mathbf{x}_i|, \epsilon), \qquad s = (1 - q) / p
 
-    with :math:`a^*` the largest (for p < 0 the smallest) a of the group, so nothing overflows. Between p > 0 and p < 0
+    with :math:`a^*` the largest (for p < 0 the smallest) a of the group, so nothing overflows. Learned are p and the
+    growth s, as n equal rows give :math:`n^s` of them: a change of p then leaves the size of the result as it was,
+    where q would have to follow, or the descent crawls. Between p > 0 and p < 0
     lies a pole that gradient descent cannot cross, so each sign is a branch of its own with its own parameters:
     ``sign="+"``, ``"-"``, or two of them, side by side (``"both"``) or as a learned mean per channel (``"gate"``).
 
     Source: Ko et al., "Learning to Pool in Graph Neural Networks for Extrapolation", arXiv:2106.06210. The abstract was
     at hand and the text was not: formula and special cases are those of the norm that it describes. Known or possible
-    differences: p is bounded by a sigmoid, ``p_min < |p| < p_max``; the floor under ``|x|``; ``"gate"`` and
-    ``signed="split"`` are own; initial values are ours.
+    differences: s is learned instead of q; p is bounded by a sigmoid, ``p_min < |p| < p_max``; the floor under ``|x|``;
+    ``"gate"`` and ``signed="split"`` are own; initial values are ours.
 
-    Equal rows at an extreme share its gradient. A group of one row gives ``|x|``, and its gradient for p and q is 0. A
-    zero in a group whose p is negative gives a result near ``eps``. The result grows as ``n^((1-q)/p)``, so on groups
-    larger than in training a small error of q is a large one of the result: look at :meth:`named_equivalent`, and use
-    :meth:`snap_`. float16 and bfloat16 are computed in float32.
+    Equal rows at an extreme share its gradient. A group of one row gives ``|x|``, and its gradient for p and s is 0. A
+    zero in a group whose p is negative gives a result near ``eps``. On groups larger than in training a small error of
+    s is a large one of the result: look at :meth:`named_equivalent`, and use :meth:`snap_`. float16 and bfloat16 are
+    computed in float32.
 
     Args:
         p: Starting size of the order, ``p_min < p < p_max``; the branch for p < 0 starts at its negative.
@@ -63,7 +65,7 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
         signed: Of inputs below zero, ``"abs"`` forgets the sign (for use after a ReLU); ``"split"`` pools
             :math:`\max(\mathbf{x}, 0)` and :math:`\max(-\mathbf{x}, 0)` and subtracts, so that sum and mean are those
             of signed numbers. All rows count in n, and zeros in either part are zeros to its minimum.
-        learn: Whether p and q are parameters, or stay as they are.
+        learn: Whether p and s are learned, or stay as they are.
         p_min: Bound of the order; below it powers of n explode.
         p_max: Bound of the order; what it is not told from the extreme.
         eps: Floor under ``|x|``, in the units of ``x``.
@@ -107,13 +109,14 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
         self._orders = {"+": (1.0,), "-": (-1.0,)}.get(sign, (1.0, -1.0))
         shape = len(self._orders), channels
         self.raw_p = Parameter(torch.empty(shape), requires_grad=learn)
-        self.q = Parameter(torch.empty(shape), requires_grad=learn)
+        self.growth = Parameter(torch.empty(shape), requires_grad=learn)
         self.gate = Parameter(torch.empty(channels), requires_grad=learn) if sign == "gate" else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         torch.nn.init.constant_(self.raw_p, self._raw(self.init_p))
-        torch.nn.init.constant_(self.q, self.init_q)
+        with torch.no_grad():
+            self.growth.copy_(((1.0 - self.init_q) / self.init_p) * self._signs())
         if self.gate is not None:
             torch.nn.init.zeros_(self.gate)
 
@@ -121,7 +124,12 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
     def p(self) -> Tensor:
         """The signed orders, ``[branches, channels]``."""
         size = self.p_min + (self.p_max - self.p_min) * self.raw_p.sigmoid()
-        return size * size.new_tensor(self._orders).unsqueeze(-1)
+        return size * self._signs()
+
+    @property
+    def q(self) -> Tensor:
+        """The exponents of the group size, ``[branches, channels]``."""
+        return 1.0 - self.p * self.growth
 
     def forward(
         self,
@@ -151,9 +159,9 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
 
     def _branch(self, logs: Tensor, segments: Segments, size: Tensor, branch: int) -> Tensor:
         """One norm of the logarithms ``[N, ..., F]``, ``[B, ..., F]``."""
-        p, q = self.p[branch], self.q[branch]
+        p, growth = self.p[branch], self.growth[branch]
         if self.signed == "split" and self.channels > 1:
-            p, q = p.repeat(2), q.repeat(2)
+            p, growth = p.repeat(2), growth.repeat(2)
         with torch.no_grad():  # whatever is subtracted, the result is the same
             best = segments.reduce(logs.flatten(1), "max" if self._orders[branch] > 0 else "min")
             shift = segments.expand(best).view_as(logs)
@@ -164,14 +172,14 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
         # of p is NaN for the whole batch.
         empty = size == 0
         total, size = total.masked_fill(empty, 1.0), size.clamp_min(1.0)
-        return (best + (total.log() - q * size.log()) / p).exp().masked_fill(empty, 0.0)
+        return (best + (total / size).log() / p + growth * size.log()).exp().masked_fill(empty, 0.0)
 
     def named_equivalent(self) -> str:
         """The known pooling nearest to each p and q: ``"sum (p=1.02, q=0.03)"``; several are joined by ``;``.
 
         Reads values, so on a GPU it waits for the device.
         """
-        found = [f"{self._nearest(p, q)} (p={p:.3g}, q={q:.3g})" for p, q in self._pairs()]
+        found = [f"{self._nearest(p, q)} (p={p:.3g}, q={round(q, 3) + 0.0:g})" for p, q in self._pairs()]
         return "; ".join(dict.fromkeys(found))
 
     @torch.no_grad()
@@ -182,9 +190,9 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
         after is a short fine-tuning of the rest of the model. Returns :meth:`named_equivalent`.
         """
         pairs = [self._exact(self._nearest(p, q)) for p, q in self._pairs()]
-        values = torch.tensor(pairs, dtype=torch.float64).view(*self.q.shape, 2)
-        self.raw_p.copy_(torch.special.logit((values[..., 0].abs() - self.p_min) / (self.p_max - self.p_min)))
-        self.q.copy_(values[..., 1])
+        p, q = torch.tensor(pairs, dtype=torch.float64).view(*self.growth.shape, 2).unbind(-1)
+        self.raw_p.copy_(torch.special.logit((p.abs() - self.p_min) / (self.p_max - self.p_min)))
+        self.growth.copy_((1.0 - q) / p)
         if self.gate is not None:
             self.gate.copy_(torch.where(self.gate < 0, -30.0, 30.0))
         return self.named_equivalent()
@@ -196,9 +204,10 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
     def _nearest(self, p: float, q: float) -> str:
         if abs(p) >= min(_EXTREME, 0.9 * self.p_max):
             return "max" if p > 0 else "min"
-        # In log |p|, as orders act by ratios. The extremes stand at the order from which they count as reached.
-        points = {name: (math.log(abs(p / to)), q - at) for name, (to, at) in self._known(p).items()}
-        points["max" if p > 0 else "min"] = (math.log(abs(p) / _EXTREME), 0.0)
+        # In log |p|, as orders act by ratios, and s. The extremes stand at the order from which they count as reached.
+        growth = (1.0 - q) / p
+        points = {n: (math.log(abs(p / to)), growth - (1.0 - at) / to) for n, (to, at) in self._known(p).items()}
+        points["max" if p > 0 else "min"] = (math.log(abs(p) / _EXTREME), growth)
         return min(points, key=lambda name: math.hypot(*points[name]))
 
     def _known(self, p: float) -> dict[str, tuple[float, float]]:
@@ -207,6 +216,9 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
 
     def _exact(self, name: str) -> tuple[float, float]:
         return _NAMED[name] if name in _NAMED else (0.99 * self.p_max, 0.0)
+
+    def _signs(self) -> Tensor:
+        return self.raw_p.new_tensor(self._orders).unsqueeze(-1)
 
     def _raw(self, p: float) -> float:
         share = (p - self.p_min) / (self.p_max - self.p_min)
@@ -218,7 +230,7 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
 
 
 def order_parameters(model: Module) -> Iterator[Parameter]:
-    """The p, q and gates of every :class:`GNPAggregation` in a model, for an optimiser group of their own.
+    """Orders, growths and gates of every :class:`GNPAggregation` in a model, for an optimiser group of their own.
 
     They want no weight decay, which would pull them to orders and exponents that mean nothing, and often a larger
     learning rate than weights.

@@ -104,7 +104,7 @@ def test_no_rows(name):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(UnknownNameError, match="no reduction 'maximum'. Did you mean 'max'"):
+    with pytest.raises(UnknownNameError, match=r"no reduction 'maximum'. Did you mean 'max'"):
         SegmentAggregation("maximum")
 
 
