@@ -215,7 +215,8 @@ class GNPAggregation(Aggregation):  # type: ignore[misc]
         return {n: at for n, at in _NAMED.items() if at[0] * p > 0 and self.p_min < abs(at[0]) < self.p_max}
 
     def _exact(self, name: str) -> tuple[float, float]:
-        return _NAMED[name] if name in _NAMED else (0.99 * self.p_max, 0.0)
+        extremes = {"max": (0.99 * self.p_max, 0.0), "min": (-0.99 * self.p_max, 0.0)}
+        return (_NAMED | extremes)[name]
 
     def _signs(self) -> Tensor:
         return self.raw_p.new_tensor(self._orders).unsqueeze(-1)
