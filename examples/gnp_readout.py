@@ -1,8 +1,8 @@
 """Can a read-out find out by itself what it should compute?    python examples/gnp_readout.py --figure gnp_readout.png
 
-Four targets of sets of numbers: their sum, mean, maximum and harmonic mean. One pooling with a learned order p and size
-exponent q, `GNPAggregation`, is trained on small sets for each of them, and judged on sets three times as large. Where p
-and q go is drawn into a figure, if one is asked for (needs matplotlib).
+Four targets of sets of numbers: their sum, mean, maximum and harmonic mean. One pooling with a learned order p and
+size exponent q, `GNPAggregation`, is trained on small sets for each of them, and judged on sets three times as large.
+Where p and q go is drawn into a figure, if one is asked for (needs matplotlib).
 """
 
 import argparse
