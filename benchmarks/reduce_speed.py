@@ -3,8 +3,8 @@
 1M entries in 100k lists, 128 channels, float32. *gather*: every entry reads one of 100k rows at random, against
 `index_select` + `index_add_` (sum, mean) or `scatter_reduce_` (max, min) with sorted destinations, PyG's way.
 *segment*: the entries are the rows themselves, in order, against the same scatter. *backward*: the gradient for the
-rows. Each beside
-a copy that reads and writes as many bytes as the forward pass must move; all of one row in turn, in one process.
+rows. Each beside a copy that reads and writes as many bytes as the forward pass must move; all of one row in turn, in
+one process. Without the native kernels: GRAPHLEARN_NATIVE=0.
 """
 
 from __future__ import annotations
