@@ -1,4 +1,4 @@
-"""gather_reduce in float16, bfloat16 and float32 against float64, and the kernels' own reading and writing of halves."""
+"""gather_reduce in float16, bfloat16 and float32 against float64; how the kernels read and write halves."""
 
 from __future__ import annotations
 
