@@ -1,9 +1,10 @@
 """How near to a plain copy is gather_reduce, and how far from gather + scatter?    python benchmarks/reduce_speed.py
 
 1M entries in 100k lists, 128 channels, float32. *gather*: every entry reads one of 100k rows at random, against
-`index_select` + `index_add_` (sum, mean) or `scatter_reduce_` (max) with sorted destinations, PyG's way. *segment*: the
-entries are the rows themselves, in order, against the same scatter. *backward*: the gradient for the rows. Each beside
-a copy that reads and writes as many bytes as the forward pass must move; all of one row in turn, in one process.
+`index_select` + `index_add_` (sum, mean) or `scatter_reduce_` (max, min) with sorted destinations, PyG's way.
+*segment*: the entries are the rows themselves, in order, against the same scatter. *backward*: the gradient for the
+rows. Each beside a copy that reads and writes as many bytes as the forward pass must move; all of one row in turn, in
+one process. Without the native kernels: GRAPHLEARN_NATIVE=0.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def main() -> None:
         source, target = torch.randn(moved // 8), torch.empty(moved // 8)
         copy = partial(target.to(args.device).copy_, source.to(args.device))
         grad = torch.randn(args.rows, args.channels, generator=generator).to(args.device)
-        for reduce in ("sum", "mean", "max"):
+        for reduce in ("sum", "mean", "max", "min"):
             steps = {
                 "ours": partial(ours, reduce, x, rowptr, index),
                 "peer": partial(peer, reduce, x, rowptr, index, dst),
@@ -82,8 +83,8 @@ def peer(reduce: str, x: Tensor, rowptr: Tensor, col: Tensor | None, dst: Tensor
     """PyG's way."""
     message = x if col is None else x.index_select(0, col)
     out = x.new_zeros(rowptr.numel() - 1, x.size(1))
-    if reduce == "max":
-        return out.scatter_reduce(0, dst[:, None].expand_as(message), message, "amax", include_self=False)
+    if reduce in ("max", "min"):
+        return out.scatter_reduce(0, dst[:, None].expand_as(message), message, f"a{reduce}", include_self=False)
     out = out.index_add(0, dst, message)
     return out / rowptr.diff().clamp_min(1)[:, None] if reduce == "mean" else out
 

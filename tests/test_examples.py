@@ -16,6 +16,7 @@ PROMISES = {
     "churn.py": (["--customers", "200"], r"test AUROC 0\.\d+ \(frozen\), best possible 0\.\d+"),
     "fused_messages.py": (["--nodes", "2000"], r"the same numbers as SAGEConv on 40,000 edges"),
     "graph_parsing.py": (["--graphs", "40", "--epochs", "5"], r"two rings of ten, parsed: 20 -> .*2 nodes"),
+    "gnp_readout.py": (["--steps", "150"], r"harmonic mean  learned harmonic mean .* error on larger sets 0\.\d\d %"),
     "moved_run.py": (["--customers", "200"], r"predictions, equal to the last bit: True"),
     "own_labels.py": (["--customers", "200"], r"test MAE \d+\.\d+ \(frozen\)"),
     "own_pyg_model.py": (["--customers", "200"], r"test AUROC of an own PyG model after one pass: 0\.\d+"),

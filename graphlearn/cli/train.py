@@ -42,6 +42,12 @@ def train(
         int | None,
         typer.Option(metavar="M", min=1, help="Models that predict together; by default up to 4 if labels are few."),
     ] = None,
+    aggr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A", help="How networks pool neighbours: mean (the default), or gnp, a norm that is learned."
+        ),
+    ] = None,
     max_age: Annotated[
         str | None,
         typer.Option(
@@ -81,7 +87,7 @@ def train(
     if max_age is not None:
         as_age(max_age)
     if out is not None:
-        check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
+        check_arguments(out, model=model, regime=regime, device=device, aggr=aggr, resume=resume, force=force)
     with open_database(source, tables=tables, exclude=exclude, cache=cache) as db:
         asked = make_task(db, query, task, val_time=val_time, test_time=test_time, eval_anchors=eval_anchors)
         if dry_run:
@@ -97,6 +103,7 @@ def train(
             seed=seed,
             device=device,
             members=members,
+            aggr=aggr,
             max_age=max_age,
             max_features=max_features,
             max_minutes=max_minutes,
@@ -169,6 +176,7 @@ def _start(task: Task, prepared: Prepared, device: str, seed: int, regime: str) 
         parameters = sum(p.numel() for p in model.parameters())
         sizes = model.config
         kind = "temporal sage" if sizes.members == 1 else f"{sizes.members} x temporal sage"
+        kind += f" with {sizes.aggr}" if sizes.aggr != "mean" else ""
         lines += [
             f"graph    {graph.num_nodes:,} nodes of {len(graph.node_types)} types, {edges:,} edges of "
             f"{len(graph.edge_types) // 2} foreign keys, statistics fitted on rows until {time_text(task.val_time)}",

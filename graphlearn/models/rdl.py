@@ -12,7 +12,7 @@ from torch.nn import Linear, Module, ModuleDict, ModuleList, Parameter
 from torch_frame import TensorFrame, stype
 from torch_geometric.data import HeteroData
 
-from graphlearn.errors import check_positive
+from graphlearn.errors import check_positive, unknown_name
 from graphlearn.graph.rows import RowWriter
 from graphlearn.graph.statistics import Statistics
 from graphlearn.models.fused import SeedFeatures
@@ -41,6 +41,7 @@ class ModelConfig:
         period: The unit of ages in microseconds, 30 days by default; training sets it to the task's label window.
         members: How many of these models predict together, see :class:`~graphlearn.models.ensemble.Ensemble`.
         num_features: Aggregates that each seed brings along, see :class:`~graphlearn.models.fused.SeedFeatures`.
+        aggr: How neighbours are pooled whatever their age: ``"mean"``, or ``"gnp"``, a norm whose kind is learned.
     """
 
     channels: int = 32
@@ -50,9 +51,11 @@ class ModelConfig:
     period: int = 30 * 86_400_000_000
     members: int = 1
     num_features: int = 0
+    aggr: str = "mean"
 
     def __post_init__(self) -> None:
         check_positive(channels=self.channels, period=self.period, members=self.members)
+        check_aggr(self.aggr)
         if not self.num_neighbors or min(self.num_neighbors) < -1:
             raise ValueError(
                 f"'num_neighbors' must hold a number for each hop, at least one, -1 for all; got {self.num_neighbors}."
@@ -63,6 +66,16 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+#: Poolings that ``aggr`` of :class:`ModelConfig` names.
+AGGRS = ("mean", "gnp")
+
+
+def check_aggr(name: str) -> None:
+    """Raises :class:`UnknownNameError` if there is no such pooling."""
+    if name not in AGGRS:
+        raise unknown_name("aggregation", name, AGGRS)
 
 
 Lists: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -159,7 +172,12 @@ class RelationalModel(Module):
         self.unseen = Parameter(torch.zeros(config.channels))
         self.convs = ModuleList(
             TemporalSAGEConv(
-                config.channels, self.age.out_channels, self.edge_types, memory=_MEMORY, dropout=config.dropout
+                config.channels,
+                self.age.out_channels,
+                self.edge_types,
+                memory=_MEMORY,
+                dropout=config.dropout,
+                aggr=config.aggr,
             )
             for _ in config.num_neighbors
         )

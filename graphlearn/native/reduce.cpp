@@ -1,4 +1,5 @@
-// Gather and reduce over CSR lists, and its gradients, for float32. Torch twins: graphlearn/ops/csr_torch.py.
+// Gather and reduce over CSR lists, for float32, float64, float16 and bfloat16, and its gradients, for the first two.
+// Torch twins: graphlearn/ops/csr_torch.py.
 //
 // Every number of a result is computed by one thread, in the order of the entries, so the bits do not depend on the
 // number of threads. An index is compared with its bound before it is used: a wrong one gives `false`, and the caller
@@ -67,24 +68,26 @@ int64_t first_row(const int64_t* rowptr, int64_t num_rows, int64_t num_entries, 
     return lo;
 }
 
-// `kind` is one of Kind; `beside` is what that kind reads besides x: kDot the gradient, kPicked the picked places.
+// `kind` is one of Kind, `type` of Type; `beside` is what that kind reads besides x: kDot the gradient, kPicked the picked places.
 // Returns false if an index is out of its range.
-bool reduce_rows(uintptr_t x, int64_t x_stride, int64_t num_src, int64_t num_channels, uintptr_t rowptr, int64_t num_rows,
+bool reduce_rows(int type, uintptr_t x, int64_t x_stride, int64_t num_src, int64_t num_channels, uintptr_t rowptr, int64_t num_rows,
                  uintptr_t col, int col_bytes, int64_t num_entries, uintptr_t weight, uintptr_t beside, uintptr_t place,
                  uintptr_t out, uintptr_t arg, int kind, int threads) {
     std::atomic<bool> bad{false};
     Job job{};
-    job.x = pointer<const float>(x), job.x_stride = x_stride;
+    job.type = static_cast<Type>(type);
+    job.x = pointer<const void>(x), job.x_stride = x_stride;
     job.num_src = num_src, job.num_channels = num_channels;
     job.rowptr = pointer<const int64_t>(rowptr), job.num_rows = num_rows;
     job.col = pointer<const void>(col), job.col_bytes = col_bytes, job.num_entries = num_entries;
-    job.weight = pointer<const float>(weight);
-    job.out = pointer<float>(out), job.arg = pointer<int32_t>(arg);
+    job.weight = pointer<const void>(weight);
+    job.out = pointer<void>(out), job.arg = pointer<int32_t>(arg);
     job.kind = static_cast<Kind>(kind), job.bad = &bad;
-    if (job.kind == kDot) job.grad = pointer<const float>(beside);
+    if (job.kind == kDot) job.grad = pointer<const void>(beside);
     if (job.kind == kPicked) job.picked = pointer<const int32_t>(beside), job.place = pointer<const int32_t>(place);
     if (job.rowptr[0] != 0 || job.rowptr[num_rows] != num_entries) return false;
-    if (job.kind != kDot) use_large_pages(job.out, num_rows * num_channels * 4);
+    const int64_t bytes = job.type == kFloat32 ? 4 : job.type == kFloat64 ? 8 : 2;
+    if (job.kind != kDot) use_large_pages(job.out, num_rows * num_channels * bytes);
     if (job.arg) use_large_pages(job.arg, num_rows * num_channels * 4);
     const Run run = best(job);
     const int workers = worth(threads, (num_entries + num_rows) * num_channels);
@@ -102,13 +105,14 @@ bool is_rowptr(const int64_t* rowptr, int64_t num_rows, int64_t num_entries) {
     return valid;
 }
 
-float share(const int64_t* rowptr, int64_t row, bool mean) {
-    return mean ? 1.0f / static_cast<float>(rowptr[row + 1] - rowptr[row]) : 1.0f;
+template <class T>
+T share(const int64_t* rowptr, int64_t row, bool mean) {
+    return mean ? T(1) / static_cast<T>(rowptr[row + 1] - rowptr[row]) : T(1);
 }
 
-template <class Index>
-int spread(const float* grad, const int32_t* arg, int64_t num_channels, const int64_t* rowptr, int64_t num_rows, const Index* col,
-           int64_t num_entries, const float* weight, float* out, int64_t num_src, bool mean, int threads) {
+template <class T, class Index>
+int spread(const T* grad, const int32_t* arg, int64_t num_channels, const int64_t* rowptr, int64_t num_rows, const Index* col,
+           int64_t num_entries, const T* weight, T* out, int64_t num_src, bool mean, int threads) {
     if (!is_rowptr(rowptr, num_rows, num_entries)) return 0;
     auto source = [col](int64_t e) { return col ? static_cast<int64_t>(col[e]) : e; };
     bool increasing = true;
@@ -116,7 +120,7 @@ int spread(const float* grad, const int32_t* arg, int64_t num_channels, const in
     if (!increasing) return 2;
     if (num_entries && (source(0) < 0 || source(num_entries - 1) >= num_src)) return 0;
 
-    use_large_pages(out, num_src * num_channels * 4);
+    use_large_pages(out, num_src * num_channels * static_cast<int64_t>(sizeof(T)));
     const int workers = worth(threads, num_src * num_channels);
     const int64_t chunks = workers == 1 ? 1 : workers * 16;
     parallel(workers, chunks, [&](int64_t c) {
@@ -125,39 +129,43 @@ int spread(const float* grad, const int32_t* arg, int64_t num_channels, const in
         int64_t next = begin == 0 ? 0 : source(begin - 1) + 1;  // the first row of `out` that is not written yet
         for (int64_t e = begin; e < end; ++e) {
             while (rowptr[row + 1] <= e) ++row;
-            std::memset(out + next * num_channels, 0, (source(e) - next) * num_channels * 4);
-            const float factor = share(rowptr, row, mean) * (weight ? weight[e] : 1.0f);
-            float* __restrict target = out + source(e) * num_channels;
-            const float* from = grad + row * num_channels;
+            std::memset(out + next * num_channels, 0, (source(e) - next) * num_channels * sizeof(T));
+            const T factor = share<T>(rowptr, row, mean) * (weight ? weight[e] : T(1));
+            T* __restrict target = out + source(e) * num_channels;
+            const T* from = grad + row * num_channels;
             for (int64_t f = 0; f < num_channels; ++f) target[f] = factor * from[f];
             if (arg) {  // a second loop, as gcc does not vectorise the two as one
                 const int32_t place = static_cast<int32_t>(e - rowptr[row]);
                 const int32_t* picked = arg + row * num_channels;
-                for (int64_t f = 0; f < num_channels; ++f) target[f] = picked[f] == place ? target[f] : 0.0f;
+                for (int64_t f = 0; f < num_channels; ++f) target[f] = picked[f] == place ? target[f] : T(0);
             }
             next = source(e) + 1;
         }
-        if (c + 1 == chunks) std::memset(out + next * num_channels, 0, (num_src - next) * num_channels * 4);
+        if (c + 1 == chunks) std::memset(out + next * num_channels, 0, (num_src - next) * num_channels * sizeof(T));
     });
     return 1;
 }
 
 // The gradient for x where no row is read twice: out[col[e]] = grad[row of e], all other rows 0. For a maximum only
-// the channels where `arg` (else null) is the place of e. `col` must increase, or be absent (entry e read row e). Returns 0: an index is wrong, 1: done, 2: `col` does not increase.
-int spread_rows(uintptr_t grad, uintptr_t arg, int64_t num_channels, uintptr_t rowptr, int64_t num_rows, uintptr_t col, int col_bytes,
+// the channels where `arg` (else null) is the place of e. `col` must increase, or be absent (entry e read row e).
+// Numbers are float64 if `wide`, else float32. Returns 0: an index is wrong, 1: done, 2: `col` does not increase.
+int spread_rows(bool wide, uintptr_t grad, uintptr_t arg, int64_t num_channels, uintptr_t rowptr, int64_t num_rows, uintptr_t col, int col_bytes,
                 int64_t num_entries, uintptr_t weight, uintptr_t out, int64_t num_src, bool mean, int threads) {
-    auto run = [&](auto* typed_col) {
-        return spread(pointer<const float>(grad), pointer<const int32_t>(arg), num_channels,
-                      pointer<const int64_t>(rowptr), num_rows, typed_col, num_entries, pointer<const float>(weight),
-                      pointer<float>(out), num_src, mean, threads);
+    auto run = [&](auto* typed_col, auto number) {
+        using T = decltype(number);
+        return spread(pointer<const T>(grad), pointer<const int32_t>(arg), num_channels, pointer<const int64_t>(rowptr),
+                      num_rows, typed_col, num_entries, pointer<const T>(weight), pointer<T>(out), num_src, mean, threads);
     };
-    return col_bytes == 4 ? run(pointer<const int32_t>(col)) : run(pointer<const int64_t>(col));
+    auto typed = [&](auto number) {
+        return col_bytes == 4 ? run(pointer<const int32_t>(col), number) : run(pointer<const int64_t>(col), number);
+    };
+    return wide ? typed(double{}) : typed(float{});
 }
 
-template <class Index>
+template <class T, class Index>
 bool transpose_typed(const int64_t* rowptr, int64_t num_rows, const Index* col, int64_t num_entries, int64_t num_src,
-                     const float* weight, bool mean, int64_t* src_rowptr, Index* row, Index* entry,
-                     int32_t* place, float* factor) {
+                     const T* weight, bool mean, int64_t* src_rowptr, Index* row, Index* entry,
+                     int32_t* place, T* factor) {
     if (!is_rowptr(rowptr, num_rows, num_entries)) return false;
     // Counting sort. Counts are kept one place on, so that filling in turns starts into ends, which are the next starts.
     std::memset(src_rowptr, 0, (num_src + 1) * sizeof(int64_t));
@@ -173,25 +181,29 @@ bool transpose_typed(const int64_t* rowptr, int64_t num_rows, const Index* col, 
             row[to] = static_cast<Index>(i);
             if (entry) entry[to] = static_cast<Index>(e);
             if (place) place[to] = static_cast<int32_t>(e - rowptr[i]);
-            if (factor) factor[to] = share(rowptr, i, mean) * (weight ? weight[e] : 1.0f);
+            if (factor) factor[to] = share<T>(rowptr, i, mean) * (weight ? weight[e] : T(1));
         }
     }
     return true;
 }
 
 // The same entries listed by source. May be null: `entry`, `place` (of the entry in its list) and `factor` (what a sum
-// or mean multiplies the entry by).
-bool transpose(uintptr_t rowptr, int64_t num_rows, uintptr_t col, int col_bytes, int64_t num_entries, int64_t num_src,
+// or mean multiplies the entry by). `weight` and `factor` are float64 if `wide`, else float32.
+bool transpose(bool wide, uintptr_t rowptr, int64_t num_rows, uintptr_t col, int col_bytes, int64_t num_entries, int64_t num_src,
                uintptr_t weight, bool mean, uintptr_t src_rowptr, uintptr_t row, uintptr_t entry, uintptr_t place,
                uintptr_t factor) {
-    auto run = [&](auto* typed_col) {
+    auto run = [&](auto* typed_col, auto number) {
+        using T = decltype(number);
         using Index = std::remove_const_t<std::remove_pointer_t<decltype(typed_col)>>;
-        return transpose_typed<Index>(pointer<const int64_t>(rowptr), num_rows, typed_col, num_entries, num_src,
-                                      pointer<const float>(weight), mean, pointer<int64_t>(src_rowptr),
-                                      pointer<Index>(row), pointer<Index>(entry), pointer<int32_t>(place),
-                                      pointer<float>(factor));
+        return transpose_typed<T, Index>(pointer<const int64_t>(rowptr), num_rows, typed_col, num_entries, num_src,
+                                         pointer<const T>(weight), mean, pointer<int64_t>(src_rowptr),
+                                         pointer<Index>(row), pointer<Index>(entry), pointer<int32_t>(place),
+                                         pointer<T>(factor));
     };
-    return col_bytes == 4 ? run(pointer<const int32_t>(col)) : run(pointer<const int64_t>(col));
+    auto typed = [&](auto number) {
+        return col_bytes == 4 ? run(pointer<const int32_t>(col), number) : run(pointer<const int64_t>(col), number);
+    };
+    return wide ? typed(double{}) : typed(float{});
 }
 
 }  // namespace

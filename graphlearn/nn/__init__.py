@@ -1,5 +1,6 @@
 """Layers: they know tensors only, and are usable without a database."""
 
+from graphlearn.nn.aggr import GNPAggregation, SegmentAggregation
 from graphlearn.nn.conv import HeteroSAGEConv, TemporalSAGEConv
 from graphlearn.nn.encoder import AgeEncoder, RowEncoder, SinceEncoder
 from graphlearn.nn.head import NodeHead
@@ -7,10 +8,12 @@ from graphlearn.nn.pool import GraphParsingPooling
 
 __all__ = [
     "AgeEncoder",
+    "GNPAggregation",
     "GraphParsingPooling",
     "HeteroSAGEConv",
     "NodeHead",
     "RowEncoder",
+    "SegmentAggregation",
     "SinceEncoder",
     "TemporalSAGEConv",
 ]

@@ -1,4 +1,6 @@
-"""The kernels of ``csr.py`` in C++: float32 on a CPU. The same functions as in ``csr_torch.py``.
+"""The kernels of ``csr.py`` in C++, on a CPU. The same functions as in ``csr_torch.py``.
+
+Float dtypes all; float16 and bfloat16, whose sums and weights are float32, in the forward pass only.
 
 ``rowptr`` is int64, and all tensors but ``x`` are contiguous. The kernels never follow an index that is wrong: a
 forward function then returns ``None``, and the caller finds out which it was.
@@ -11,19 +13,22 @@ from torch import Tensor
 
 from graphlearn.native import kernels
 
-_KINDS = {"sum": 0, "mean": 1, "max": 2, "dot": 3, "picked": 4}
+_KINDS = {"sum": 0, "mean": 1, "max": 2, "dot": 3, "picked": 4, "min": 5}
+_TYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 _CHANGED = "indices that the forward pass found in range were changed before the backward pass"
 
 
 def usable(device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
     """Whether these kernels exist and take such tensors."""
-    return kernels is not None and dtype == torch.float32 and device.type == "cpu"
+    if torch.compiler.is_compiling():  # a compiled graph holds torch operations, and no addresses
+        return False
+    return kernels is not None and dtype in _TYPES and device.type == "cpu"
 
 
 def reduce_rows(
     x: Tensor, rowptr: Tensor, col: Tensor | None, reduce: str, weight: Tensor | None, need_arg: bool
 ) -> tuple[Tensor, Tensor | None] | None:
-    """The reduction of each list, and if needed the place in the list that was the maximum; both ``[M, F]``."""
+    """The reduction of each list, and if needed the place in the list that was the best; both ``[M, F]``."""
     out = x.new_empty(rowptr.numel() - 1, x.size(1))
     arg = torch.empty(out.shape, dtype=torch.int32) if need_arg else None
     return (out, arg) if _reduce(reduce, x, rowptr, col, out, weight=weight, arg=arg) else None
@@ -46,13 +51,13 @@ def backward(
     num_src: int,
     mean: bool,
 ) -> Tensor:
-    """Gradient for x, ``[num_src, F]``; ``arg`` for a maximum only."""
+    """Gradient for x, ``[num_src, F]``; ``arg`` for a maximum or minimum only."""
     assert kernels is not None
     out = grad.new_empty(num_src, grad.size(1))
     # Where the lists name increasing rows, as in the sampler's trees, no row is read twice: nothing to add up.
     state = kernels.spread_rows(
-        grad.data_ptr(), _address(arg), grad.size(1), *_lists(rowptr, col, weight), _address(weight), out.data_ptr(),
-        num_src, mean, torch.get_num_threads(),
+        grad.dtype == torch.float64, grad.data_ptr(), _address(arg), grad.size(1), *_lists(rowptr, col, weight),
+        _address(weight), out.data_ptr(), num_src, mean, torch.get_num_threads(),
     )  # fmt: skip
     assert state != 0, _CHANGED
     if state == 2 and col is not None:
@@ -87,8 +92,8 @@ def _transpose(
     assert kernels is not None
     src_rowptr, row = rowptr.new_empty(num_src + 1), torch.empty_like(col)
     valid = kernels.transpose(
-        *_lists(rowptr, col, weight), num_src, _address(weight), mean, src_rowptr.data_ptr(), row.data_ptr(),
-        _address(entry), _address(place), _address(factor),
+        factor is not None and factor.dtype == torch.float64, *_lists(rowptr, col, weight), num_src, _address(weight),
+        mean, src_rowptr.data_ptr(), row.data_ptr(), _address(entry), _address(place), _address(factor),
     )  # fmt: skip
     return (src_rowptr, row) if valid else None
 
@@ -109,8 +114,9 @@ def _reduce(
     if x.stride(1) != 1:
         x = x.contiguous()
     valid: bool = kernels.reduce_rows(
-        x.data_ptr(), x.stride(0), x.size(0), x.size(1), *_lists(rowptr, col, weight), _address(weight),
-        _address(beside), _address(place), out.data_ptr(), _address(arg), _KINDS[kind], torch.get_num_threads(),
+        _TYPES[x.dtype], x.data_ptr(), x.stride(0), x.size(0), x.size(1), *_lists(rowptr, col, weight),
+        _address(weight), _address(beside), _address(place), out.data_ptr(), _address(arg), _KINDS[kind],
+        torch.get_num_threads(),
     )  # fmt: skip
     return valid
 

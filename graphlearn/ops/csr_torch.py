@@ -7,6 +7,8 @@ which is cut off.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +16,9 @@ from torch import Tensor
 
 def entries_to_rows(rowptr: Tensor, num_entries: int) -> Tensor:
     """The row of each entry, ``[num_entries]``; M past the last list."""
+    if rowptr.device.type == "cpu" and not torch.compiler.is_compiling() and int(rowptr[-1]) == num_entries:
+        rows = torch.arange(rowptr.numel() - 1)  # a third of the time of a search
+        return rows.repeat_interleave(rowptr.diff(), output_size=num_entries)
     positions = torch.arange(num_entries, device=rowptr.device, dtype=rowptr.dtype)
     return torch.searchsorted(rowptr, positions, right=True) - 1
 
@@ -21,11 +26,13 @@ def entries_to_rows(rowptr: Tensor, num_entries: int) -> Tensor:
 def reduce_rows(
     x: Tensor, rowptr: Tensor, col: Tensor | None, reduce: str, weight: Tensor | None, need_arg: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The reduction of each list, and if needed the place in the list that was the maximum; both ``[M, F]``."""
-    if reduce == "max":
-        return max_rows(x, rowptr, col, weight, need_arg)
+    """The reduction of each list, and if needed the place in the list that was the best; both ``[M, F]``."""
+    if reduce in ("max", "min"):
+        if _has_sparse_kernels(x, col) and not need_arg:
+            return _sparse_best_rows(x, rowptr, col, weight, reduce), None
+        return best_rows(x, rowptr, col, weight, reduce, need_arg)
     out = sum_rows(x, rowptr, col, weight)
-    return out / lengths(rowptr, out.dtype) if reduce == "mean" else out, None
+    return out.div_(lengths(rowptr, out.dtype)) if reduce == "mean" else out, None  # a new tensor costs page faults
 
 
 def sum_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None) -> Tensor:
@@ -39,10 +46,30 @@ def sum_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | Non
     return bags[:-1]
 
 
-def max_rows(
-    x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, need_arg: bool
+def _has_sparse_kernels(x: Tensor, col: Tensor | None) -> bool:
+    # torch's own reduction of a sparse matrix, four times as fast as a scatter, is for a CPU, and tells no places.
+    compiling = torch.compiler.is_compiling()
+    return x.device.type == "cpu" and not compiling and min(x.shape) > 0 and (col is None or col.numel() > 0)
+
+
+def _sparse_best_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, reduce: str) -> Tensor:
+    num_entries = (x.size(0) if weight is None else weight.numel()) if col is None else col.numel()
+    col = torch.arange(num_entries) if col is None else col.long()
+    weight = x.new_ones(num_entries) if weight is None else weight
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        matrix = torch.sparse_csr_tensor(
+            rowptr, col, weight, size=(rowptr.numel() - 1, x.size(0)), check_invariants=False
+        )
+    out: Tensor = torch.sparse.mm(matrix, x.contiguous(), "amax" if reduce == "max" else "amin")
+    return out
+
+
+def best_rows(
+    x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, reduce: str, need_arg: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The largest ``weight[e] * x[col[e]]``, and its place in the list (the first of equal ones; -1 in an empty list).
+    """The largest or smallest ``weight[e] * x[col[e]]``, and its place in the list (the first of equal ones; -1 in an
+    empty list).
 
     Costs ``[E, F]`` memory.
     """
@@ -52,13 +79,14 @@ def max_rows(
         message = message[: weight.numel()] * weight[:, None]
     row = entries_to_rows(rowptr, message.size(0))  # [E]
     index = row[:, None].expand_as(message)
-    out = x.new_zeros(num_rows + 1, num_channels).scatter_reduce_(0, index, message, "amax", include_self=False)
+    out = x.new_zeros(num_rows + 1, num_channels)
+    out = out.scatter_reduce(0, index, message, "amax" if reduce == "max" else "amin", include_self=False)
     if not need_arg:
         return out[:-1], None
-    largest = (message == out[row]) | message.isnan()
+    best = (message == out[row]) | message.isnan()
     place = torch.arange(message.size(0), device=x.device) - rowptr[row]
-    place = place[:, None].expand_as(message).masked_fill(~largest, torch.iinfo(torch.int64).max)
-    arg = torch.full_like(out, -1, dtype=torch.int64).scatter_reduce_(0, index, place, "amin", include_self=False)
+    place = place[:, None].expand_as(message).masked_fill(~best, torch.iinfo(torch.int64).max)
+    arg = torch.full_like(out, -1, dtype=torch.int64).scatter_reduce(0, index, place, "amin", include_self=False)
     return out[:-1], arg[:-1]
 
 
@@ -71,9 +99,9 @@ def backward(
     num_src: int,
     mean: bool,
 ) -> Tensor:
-    """Gradient for x, ``[num_src, F]``; ``arg`` for a maximum only."""
+    """Gradient for x, ``[num_src, F]``; ``arg`` for a maximum or minimum only."""
     if arg is not None:
-        return max_backward(grad, arg, rowptr, col, weight, num_src)
+        return best_backward(grad, arg, rowptr, col, weight, num_src)
     if mean:
         grad = grad / lengths(rowptr, grad.dtype)
     if col is not None:
@@ -86,7 +114,7 @@ def backward(
     return out
 
 
-def max_backward(
+def best_backward(
     grad: Tensor, arg: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, num_src: int
 ) -> Tensor:
     """Each channel's gradient is added to the row that it was read from, ``[num_src, F]``."""
@@ -103,6 +131,18 @@ def max_backward(
     return add_in_order(num_src * num_channels, slot, grad.flatten()).view(num_src, num_channels)
 
 
+def pick_rows(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tensor | None, arg: Tensor) -> Tensor:
+    """Each channel of ``weight[e] * x[col[e]]`` of the entry at place ``arg`` of the list; 0 where that is -1."""
+    num_entries = x.size(0) if col is None else col.numel()
+    if arg.numel() == 0 or num_entries == 0:
+        return x.new_zeros(arg.shape)
+    entry = (rowptr[:-1, None] + arg).clamp(0, num_entries - 1)  # [M, F]
+    out = x.gather(0, entry if col is None else col[entry].long())
+    if weight is not None:
+        out = out * weight[entry]
+    return out.masked_fill(arg < 0, 0.0)
+
+
 def add_in_order(size: int, slot: Tensor, value: Tensor) -> Tensor:
     """``out[slot[k]] += value[k]`` in the order of k, on devices with atomic additions too; ``[size]``."""
     out = value.new_zeros(size)
@@ -111,10 +151,10 @@ def add_in_order(size: int, slot: Tensor, value: Tensor) -> Tensor:
     return out.index_put_((slot,), value, accumulate=True)  # sorts by slot first
 
 
-def max_backward_weight(
+def best_backward_weight(
     grad: Tensor, arg: Tensor, x: Tensor, rowptr: Tensor, col: Tensor | None, num_entries: int
 ) -> Tensor:
-    """Gradient of a maximum for the weights, ``[E]``."""
+    """Gradient of a maximum or minimum for the weights, ``[E]``."""
     if grad.numel() == 0 or num_entries == 0:
         return x.new_zeros(num_entries)
     entry = (rowptr[:-1, None] + arg).clamp(0, num_entries - 1)
@@ -132,10 +172,11 @@ def entry_dot(grad: Tensor, x: Tensor, rowptr: Tensor, col: Tensor | None, num_e
 
 def transpose(rowptr: Tensor, col: Tensor, num_src: int) -> tuple[Tensor, Tensor, Tensor]:
     """See ``csr.transpose_csr``."""
-    by_source, entry = col.sort(stable=True)
-    bounds = torch.arange(num_src + 1, device=col.device, dtype=col.dtype)
+    keys = col.int() if num_src < 2**31 else col  # sorts in half the time
+    by_source, entry = keys.sort(stable=True)
+    bounds = torch.arange(num_src + 1, device=col.device, dtype=keys.dtype)
     src_rowptr = torch.searchsorted(by_source, bounds)
-    row = entries_to_rows(rowptr, col.numel())[entry]
+    row = entries_to_rows(rowptr, col.numel()).index_select(0, entry)
     return src_rowptr, row.to(col.dtype), entry.to(col.dtype)
 
 

@@ -13,7 +13,7 @@ from graphlearn.features.aggregates import MAX_FEATURES
 from graphlearn.graph import fit_statistics
 from graphlearn.graph.text import TextEncoder
 from graphlearn.models import ModelConfig
-from graphlearn.models.rdl import EncoderFactory
+from graphlearn.models.rdl import EncoderFactory, check_aggr
 from graphlearn.predict.auto import train_chosen
 from graphlearn.predict.ground import (
     Ground,
@@ -54,6 +54,7 @@ def train(
     model_config: ModelConfig | None = None,
     train_config: TrainConfig | None = None,
     members: int | None = None,
+    aggr: str | None = None,
     max_age: str | int | None = None,
     max_features: int = MAX_FEATURES,
     max_minutes: float | None = None,
@@ -95,6 +96,8 @@ def train(
         train_config: Settings of the optimisation. By default many labels get larger batches.
         members: How many models predict together. By default few labels, of which a training costs little and depends
             much on the seed, get up to 4; or as ``model_config`` says.
+        aggr: How networks pool neighbours: ``"mean"``, or ``"gnp"``, a norm whose kind is learned per relation and
+            channel; by default as ``model_config`` says.
         max_age: Train rows see the database as it was up to so long before their own time, such as ``"90 days"``; 0 for
             no age. By default in ``frozen`` as far as test rows have to look, where earlier cuts show that it helps
             trees; in ``rolling`` none.
@@ -116,7 +119,7 @@ def train(
         StorageError: If the run cannot be written.
     """
     out = Path(out)
-    check_arguments(out, model=model, regime=regime, device=device, resume=resume, force=force)
+    check_arguments(out, model=model, regime=regime, device=device, aggr=aggr, resume=resume, force=force)
     if task.task_type == "recommendation":
         raise UsageError(
             f"task '{task.name}' ranks rows (RANK TOP): its labels can be made, but there is no model for rankings "
@@ -141,6 +144,8 @@ def train(
         sizes = model_config or default_sizes(db, task, tables["train"].num_rows, settings)
         if members is not None:
             sizes = replace(sizes, members=members)
+        if aggr is not None:
+            sizes = replace(sizes, aggr=aggr)
         facts = {
             "model": model,
             "regime": regime,
@@ -218,13 +223,14 @@ def check_arguments(
     model: str = "auto",
     regime: str = "frozen",
     device: str = "cpu",
+    aggr: str | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> None:
     """Raises what can be said of the arguments of :func:`train` before anything is read.
 
     Raises:
-        UnknownNameError: If there is no such model, regime or device.
+        UnknownNameError: If there is no such model, regime, device or pooling.
         UsageError: If ``out`` or an interrupted training of it exists and was not asked for, or ``out`` is no run.
     """
     if model not in MODELS:
@@ -232,6 +238,8 @@ def check_arguments(
     if regime not in REGIMES:
         raise unknown_name("regime", regime, REGIMES)
     check_device(device)
+    if aggr is not None:
+        check_aggr(aggr)
     if out.exists() and not force:
         raise UsageError(f"{out} exists. Name another run folder, or add --force to replace it.")
     if out.exists() and not (out.is_dir() and ((out / "run.json").is_file() or not any(out.iterdir()))):

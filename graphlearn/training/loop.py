@@ -16,6 +16,7 @@ from torch_geometric.data import HeteroData
 
 from graphlearn.errors import GraphLearnError, check_positive
 from graphlearn.models import Ensemble, RelationalModel
+from graphlearn.nn.aggr.gnp import order_parameters
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.tasks.metrics import bootstrap, primary_metric, score
 from graphlearn.training.scoring import device_of, forward, predict_seeds, seed_loader
@@ -186,8 +187,14 @@ def fit(
 
 
 def make_optimizer(model: RelationalModel | Ensemble, config: TrainConfig) -> AdamW:
-    """AdamW over all parameters of the model."""
-    return AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    """AdamW over all parameters of the model; orders of norms do not decay, as 0 means nothing for them."""
+    orders = set(order_parameters(model))
+    weights = [parameter for parameter in model.parameters() if parameter not in orders]
+    groups: list[dict[str, Any]] = [{"params": weights}]
+    if orders:
+        kept = [parameter for parameter in model.parameters() if parameter in orders]
+        groups.append({"params": kept, "weight_decay": 0.0})
+    return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
 def plan(num_seeds: int, config: TrainConfig) -> tuple[int, int]:

@@ -58,6 +58,29 @@ def test_what_it_prints(shop, tmp_path, capfd):
     assert load(tmp_path / "run").meta["seed"] == 3
 
 
+def test_a_learned_norm(shop, tmp_path, capfd):
+    """The run remembers it; a run from before there was a choice has none, and loads as it did."""
+    words = ["--task", "again", "--members", 1, "--no-refit"]
+    assert train(shop, *words, "--aggr", "gnp", "--out", tmp_path / "run") == 0
+    assert "model    temporal sage with gnp, 2 layers" in capfd.readouterr().err
+    run = load(tmp_path / "run")
+    assert run.model_config.aggr == "gnp"
+    assert any(name.endswith("growth") for name in run.model.state_dict())
+    assert main(["predict", str(tmp_path / "run"), str(shop), "--at", "2021-11-15"]) == 0
+
+    assert train(shop, *words, "--out", tmp_path / "old") == 0
+    capfd.readouterr()
+    assert main(["predict", str(tmp_path / "old"), str(shop), "--at", "2021-11-15"]) == 0
+    before = capfd.readouterr().out
+    file = tmp_path / "old" / "run.json"
+    kept = json.loads(file.read_text())
+    assert kept["model_config"].pop("aggr") == "mean"
+    file.write_text(json.dumps(kept))
+    assert load(tmp_path / "old").model_config.aggr == "mean"
+    assert main(["predict", str(tmp_path / "old"), str(shop), "--at", "2021-11-15"]) == 0
+    assert capfd.readouterr().out == before
+
+
 def test_json(shop, tmp_path, capfd):
     words = ["--task", "spend", "--out", tmp_path / "run", "--regime", "rolling", "--json"]
     assert train(shop, *words) == 0
@@ -88,6 +111,7 @@ def test_a_task_folder_and_a_duckdb_file(shop, tmp_path, capfd):
             2,
             "UnknownNameError: no regime 'froze'. Did you mean 'frozen'? Known: frozen, rolling.",
         ),
+        (["--aggr", "gpn"], 2, "UnknownNameError: no aggregation 'gpn'. Did you mean 'gnp'? Known: gnp, mean."),
         (["--device", "cuad"], 2, "UnknownNameError: no device 'cuad'. Did you mean 'cuda'? Known: cpu, cuda."),
         (["--resume"], 2, "RunError: there is no interrupted training to go on with: "),
         (["--sede", "1"], 2, "UnknownNameError: no option '--sede'. Did you mean '--seed'?"),

@@ -16,10 +16,12 @@ from torch_frame.data.stats import StatType
 
 from graphlearn.nn import (
     AgeEncoder,
+    GNPAggregation,
     GraphParsingPooling,
     HeteroSAGEConv,
     NodeHead,
     RowEncoder,
+    SegmentAggregation,
     SinceEncoder,
     TemporalSAGEConv,
 )
@@ -183,6 +185,22 @@ def reorder_plain(args: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]
     return (x[order], order.argsort()[edge_index].flip(1), batch[order]), order
 
 
+def grouped(seed: int) -> tuple[Any, ...]:
+    """Seven rows in four groups, one of them empty and one of a single row: ``x, index, ptr, dim_size``."""
+    g = generator(seed)
+    x = torch.randn(7, 3, generator=g)
+    return x, torch.tensor([2, 0, 3, 0, 2, 0, 2])[torch.randperm(7, generator=g)], None, 4
+
+
+def join_groups(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
+    return torch.cat([a[0], b[0]]), torch.cat([a[1], b[1] + a[3]]), None, a[3] + b[3]
+
+
+def reorder_groups(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
+    order = shuffled(len(args[0]))
+    return (args[0][order], args[1][order], *args[2:]), None
+
+
 CASES = {
     "AgeEncoder": Case(
         build=lambda: AgeEncoder(num_decays=3),
@@ -196,6 +214,12 @@ CASES = {
         join=join_plain,
         reorder=reorder_plain,
         read=lambda out: out.x[out.cluster],  # clusters have no order of their own
+    ),
+    "GNPAggregation": Case(
+        build=lambda: GNPAggregation(1.5, 0.5, channels=3, sign="both", signed="split"),
+        inputs=grouped,
+        join=join_groups,
+        reorder=reorder_groups,
     ),
     "HeteroSAGEConv": Case(
         build=lambda: HeteroSAGEConv(3, 4, edge_types=EDGES),
@@ -214,6 +238,12 @@ CASES = {
         inputs=rows,
         join=lambda a, b: (torch_frame.cat([a[0], b[0]], dim=0),),
         reorder=reorder_rows,
+    ),
+    "SegmentAggregation": Case(
+        build=lambda: SegmentAggregation("softmax"),
+        inputs=grouped,
+        join=join_groups,
+        reorder=reorder_groups,
     ),
     "SinceEncoder": Case(
         build=lambda: SinceEncoder(3, 2),

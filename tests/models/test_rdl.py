@@ -13,10 +13,12 @@ from torch_geometric.data import HeteroData
 
 from graphlearn.graph import build_graph, fit_statistics
 from graphlearn.models import ModelConfig, RelationalModel, frame_encoder
+from graphlearn.nn.aggr import order_parameters
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.schema import Column, ForeignKey, Schema, Table, connect
 from graphlearn.tasks import Task
 from graphlearn.training import Seeds, predict_seeds
+from graphlearn.training.loop import TrainConfig, make_optimizer
 from graphlearn.training.scoring import forward, seed_loader
 
 DEEP = replace(MODEL, num_neighbors=(4, 3, 2))
@@ -195,12 +197,31 @@ def test_no_seeds_reach_a_table(graph):
     assert torch.isfinite(forward(made, graph, batch)).all()
 
 
+def test_a_learned_norm_pools_neighbours(graph):
+    """It starts as the mean, and its orders are learned without decay."""
+    plain, learned = model(), model(replace(DEEP, aggr="gnp"))
+    learned.load_state_dict(plain.state_dict(), strict=False)
+    batch = batch_of(plain, graph, seeds_of(graph))
+    torch.testing.assert_close(forward(learned, graph, batch), forward(plain, graph, batch), rtol=1e-3, atol=1e-4)
+    forward(learned.train(), graph, batch).pow(2).sum().backward()
+    orders = list(order_parameters(learned))
+    assert orders
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in orders)
+    assert all(torch.isfinite(p.grad).all() for p in learned.parameters() if p.grad is not None)
+    weights, kept = make_optimizer(learned, TrainConfig()).param_groups
+    assert {id(p) for p in kept["params"]} == {id(p) for p in orders}
+    assert kept["weight_decay"] == 0
+    assert weights["weight_decay"] == TrainConfig().weight_decay
+    assert len(make_optimizer(plain, TrainConfig()).param_groups) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"channels": 0}, r"'channels' must be > 0, got 0"),
         ({"num_neighbors": ()}, r"'num_neighbors' must hold a number for each hop, at least one, -1 for all; got \(\)"),
         ({"num_neighbors": (4, -2)}, r"'num_neighbors' must hold .* got \(4, -2\)"),
+        ({"aggr": "gpn"}, "no aggregation 'gpn'. Did you mean 'gnp'. Known: gnp, mean"),
         ({"dropout": 1.0}, r"'dropout' must be in \[0, 1\), got 1.0"),
     ],
 )

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import LayerNorm, Linear, Module, ModuleDict
 
-from graphlearn.ops.csr import gather_reduce
+from graphlearn.errors import unknown_name
+from graphlearn.nn.aggr.gnp import GNPAggregation
+from graphlearn.ops.csr import gather_reduce, gather_rows
 from graphlearn.typing import EdgeType, NodeType
 
 
@@ -48,7 +50,9 @@ class TemporalSAGEConv(Module):
     (:class:`~graphlearn.nn.encoder.time.AgeEncoder`), whose decays summed are counts in several windows. The
     channels of x are split into 1 + K equal groups: group 0 is averaged over all neighbours, group k is weighted with
     the k-th column of ``memory``, a decay, so that what happened lately and what happened at any time are told apart.
-    Contents are gathered and reduced in one step, so no message is ever written to memory.
+    Contents are gathered and reduced in one step, so no message is ever written to memory. With ``aggr="gnp"`` group 0
+    is pooled by a norm of learned order and size exponent per relation and channel
+    (:class:`~graphlearn.nn.aggr.gnp.GNPAggregation`), which starts as the mean; messages of that group are written.
 
     Source: Hamilton et al., "Inductive Representation Learning on Large Graphs", arXiv:1706.02216; summed over
     relations as in Schlichtkrull et al., arXiv:1703.06103. Differs from the relational reference model (Fey et al.,
@@ -62,6 +66,7 @@ class TemporalSAGEConv(Module):
         memory: Columns of the age that weigh the second and further groups of channels, each in [0, 1]; without any
             all channels are averaged.
         dropout: Share of hidden units zeroed in training.
+        aggr: How group 0 is pooled, ``"mean"`` or ``"gnp"``.
 
     Shapes:
         - ``x``: per source type ``[N, channels]``, the vectors that ``col`` of :meth:`forward` points into
@@ -71,6 +76,7 @@ class TemporalSAGEConv(Module):
           type that no edge type ends in does not change
 
     Raises:
+        UnknownNameError: If ``aggr`` is neither.
         ValueError: If ``channels`` cannot be split into ``1 + len(memory)`` groups.
     """
 
@@ -82,8 +88,11 @@ class TemporalSAGEConv(Module):
         *,
         memory: tuple[int, ...] = (),
         dropout: float = 0.0,
+        aggr: str = "mean",
     ) -> None:
         super().__init__()
+        if aggr not in ("mean", "gnp"):
+            raise unknown_name("aggregation", aggr, ("mean", "gnp"))
         if channels % (1 + len(memory)):
             raise ValueError(
                 f"'channels' must be a multiple of {1 + len(memory)}, one group per memory, got {channels}."
@@ -99,11 +108,18 @@ class TemporalSAGEConv(Module):
         self.lin_dst = ModuleDict({self._key[d]: Linear(channels, channels) for d in destinations})
         self.norm = ModuleDict({self._key[d]: LayerNorm(channels) for d in destinations})
         self.lin_out = ModuleDict({self._key[d]: Linear(channels, channels) for d in destinations})
+        self.pool: ModuleDict | None = None
+        if aggr == "gnp":
+            first = channels // (1 + len(memory))
+            self._pool_key = {edge_type: f"e{i}" for i, edge_type in enumerate(self.edge_types)}
+            self.pool = ModuleDict(
+                {key: GNPAggregation(1.0, 1.0, channels=first, signed="split") for key in self._pool_key.values()}
+            )
 
     def reset_parameters(self) -> None:
-        for modules in (self.lin_src, self.lin_dst, self.norm, self.lin_out):
+        for modules in (self.lin_src, self.lin_dst, self.norm, self.lin_out, self.pool or ModuleDict()):
             for module in modules.values():
-                assert isinstance(module, (Linear, LayerNorm))
+                assert isinstance(module, (Linear, LayerNorm, GNPAggregation))
                 module.reset_parameters()
 
     def forward(
@@ -123,7 +139,7 @@ class TemporalSAGEConv(Module):
         out = {}
         for name, own in x_dst.items():
             messages = [
-                self._message(x[edge_type[0]], *csr[edge_type][:2], ages[edge_type])
+                self._message(edge_type, x[edge_type[0]], *csr[edge_type][:2], ages[edge_type])
                 for edge_type in self.edge_types
                 if edge_type[2] == name
             ]
@@ -152,9 +168,13 @@ class TemporalSAGEConv(Module):
             found[edge_type] = EdgeAges(tuple(weight), (1.0 + total[:, columns]).rsqrt(), sums)
         return found
 
-    def _message(self, x: Tensor, rowptr: Tensor, col: Tensor, ages: EdgeAges) -> Tensor:
+    def _message(self, edge_type: EdgeType, x: Tensor, rowptr: Tensor, col: Tensor, ages: EdgeAges) -> Tensor:
         first, *groups = x.chunk(1 + len(self.memory), dim=1)
-        content = [gather_reduce(first, rowptr, col, "mean")]
+        if self.pool is None:
+            content = [gather_reduce(first, rowptr, col, "mean")]
+        else:
+            pool = self.pool[self._pool_key[edge_type]]
+            content = [pool(gather_rows(first, col), ptr=rowptr, dim_size=rowptr.numel() - 1)]
         for k, (group, weight) in enumerate(zip(groups, ages.weight, strict=True)):
             content.append(gather_reduce(group, rowptr, col, "sum", weight=weight) * ages.scale[:, k : k + 1])
         return torch.cat([*content, ages.sums], dim=-1)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn import SAGEConv
 
+from graphlearn.errors import UnknownNameError
 from graphlearn.nn import TemporalSAGEConv
 
 F_IN, F_AGE = 6, 3
@@ -225,3 +226,25 @@ def test_dropout_only_in_training():
     dropped, whole = conv(dropout=0.9).train()(*inputs), conv()(*inputs)
     assert not torch.allclose(dropped["orders"], whole["orders"])
     assert F.l1_loss(dropped["shops"], whole["shops"]) == 0
+
+
+def test_a_learned_norm_starts_as_the_mean_and_learns():
+    plain, learned = conv(memory=(1, 2)), conv(memory=(1, 2), aggr="gnp")
+    learned.load_state_dict(plain.state_dict(), strict=False)
+    found, wanted = learned(*graph()), plain(*graph())
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-4, atol=1e-4)
+    sum(out.pow(2).sum() for out in found.values()).backward()
+    orders = [parameter for name, parameter in learned.named_parameters() if name.startswith("pool.")]
+    assert len(orders) == 2 * len(EDGES)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in orders)
+    assert any(parameter.grad.abs().sum() > 0 for parameter in orders)
+    with torch.no_grad():
+        orders[0].add_(1.0)
+    learned.reset_parameters()
+    assert all(pool.named_equivalent() == "mean (p=1, q=1)" for pool in learned.pool.values())
+
+
+def test_an_unknown_pooling_is_refused():
+    with pytest.raises(UnknownNameError, match=r"no aggregation 'gpn'. Did you mean 'gnp'. Known: gnp, mean"):
+        conv(aggr="gpn")
