@@ -3,5 +3,7 @@
 from graphlearn.models.ensemble import Ensemble
 from graphlearn.models.frame import frame_encoder
 from graphlearn.models.rdl import ModelConfig, RelationalModel
+from graphlearn.models.seal import SEALLinkPredictor
+from graphlearn.models.walk_pool import WalkPoolLinkPredictor
 
-__all__ = ["Ensemble", "ModelConfig", "RelationalModel", "frame_encoder"]
+__all__ = ["Ensemble", "ModelConfig", "RelationalModel", "SEALLinkPredictor", "WalkPoolLinkPredictor", "frame_encoder"]
