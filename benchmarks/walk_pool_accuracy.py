@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,10 @@ def one_run(args: argparse.Namespace, network: str, split: int, kind: str) -> di
         if val["auc"] > best["val_auc"]:
             test = evaluate(model, kind, loaders["test"], args.device)
             best = {"epoch": epoch, "val_auc": val["auc"], "test_auc": test["auc"], "test_ap": test["ap"]}
+        print(
+            f"{network} {split} {kind}: epoch {epoch}, {seconds[-1]:.1f} s, val {curve[-1]}, best {best}",
+            file=sys.stderr,
+        )
     return {
         "case": f"{network}, split {split}, {kind}", "network": network, "split": split, "model": kind,
         "hops": SEAL_HOPS[network], "epochs": args.epochs, "lr": lr, "batch_size": args.batch_size,

@@ -20,8 +20,8 @@ class SEALLinkPredictor(Module):
     r"""Scores each candidate link from its enclosing subgraph, whose nodes are labelled by their distances to its ends.
 
     .. math::
-        \mathbf{h}_{l+1} = \tanh(\mathrm{GCN}(\mathbf{h}_l)), \qquad
-        \mathbf{h}_0 = \mathrm{Embedding}(z) \;[, \mathbf{x}], \qquad s = \mathrm{MLP}(\mathrm{CNN}(\mathrm{sort}_k([\mathbf{h}_1, \dots, \mathbf{h}_L])))
+        \mathbf{h}_0 = [\mathrm{Embedding}(z), \mathbf{x}], \qquad \mathbf{h}_{l+1} = \tanh(\mathrm{GCN}(\mathbf{h}_l)),
+        \qquad s = \mathrm{MLP}(\mathrm{CNN}(\mathrm{sort}_k([\mathbf{h}_1, \dots, \mathbf{h}_L])))
 
     on the graph without the candidate link. The last GCN has one channel, by which the nodes are sorted; k of them are
     kept, or rows of zeros added.

@@ -38,7 +38,7 @@ def pair_walks(prob: Tensor, rowptr: Tensor, col: Tensor, pair: Tensor, length: 
     r"""Probabilities of walks between the two nodes of each pair, for all lengths up to ``length``.
 
     .. math::
-        \mathbf{R}_{b,t} = \mathbf{U}_b^\top \mathbf{P}^t \mathbf{U}_b, \qquad \mathbf{U}_b = [\mathbf{e}_i, \mathbf{e}_j]
+        \mathbf{R}_t = \mathbf{U}^\top \mathbf{P}^t \mathbf{U}, \qquad \mathbf{U} = [\mathbf{e}_i, \mathbf{e}_j]
 
     Only the two columns of U are propagated, :math:`\mathbf{X}_{t+1} = \mathbf{P} \mathbf{X}_t`, all graphs of a batch
     at once. Costs ``O(T E)`` time and ``O(T N)`` memory, in the gradient too, which is one pass back over the lengths.

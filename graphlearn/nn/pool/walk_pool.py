@@ -230,4 +230,4 @@ def _check_values(num_nodes: int, edge_index: Tensor, batch: Tensor, candidate: 
         if wrong.any():
             where = wrong.nonzero().flatten()
             shown = first_three(where[:3].tolist())
-            raise ValueError(f"'candidate' {what}: {where.numel()} of {wrong.numel()} do not (first: {shown}).")
+            raise ValueError(f"'candidate' {what}: {where.numel()} of {wrong.numel()} do (first: {shown}).")
