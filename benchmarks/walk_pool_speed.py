@@ -149,7 +149,8 @@ def step_row(args: argparse.Namespace, network: str) -> dict[str, Any]:
     median = {way: statistics.median(taken) for way, taken in times.items()}
     return {
         "nodes": batch.num_nodes, "edges": batch.edge_index.size(1), "largest_error": errors,
-        **{way: summary(taken) for way, taken in times.items()}, "dense/ours": round(median["dense"] / median["ours"], 2),
+        **{way: summary(taken) for way, taken in times.items()},
+        "dense/ours": round(median["dense"] / median["ours"], 2),
     }  # fmt: skip
 
 

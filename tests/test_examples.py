@@ -17,6 +17,7 @@ PROMISES = {
     "fused_messages.py": (["--nodes", "2000"], r"the same numbers as SAGEConv on 40,000 edges"),
     "moved_run.py": (["--customers", "200"], r"predictions, equal to the last bit: True"),
     "own_labels.py": (["--customers", "200"], r"test MAE \d+\.\d+ \(frozen\)"),
+    "walk_pool_links.py": (["--nodes", "80"], r"AUC on hidden links after three passes: 0\.\d+"),
     "own_pyg_model.py": (["--customers", "200"], r"test AUROC of an own PyG model after one pass: 0\.\d+"),
 }
 

@@ -123,31 +123,32 @@ def walk_profile(walks: Tensor, cross: Tensor) -> WalkProfile:
     """
     length = walks.size(-3) - 1
     s = cross[..., None, :, None] * (walks.flip(-2)[..., :-1, :, :] - walks[..., 1:, :, :])  # [..., B, T, 2, 2]
-    plus = [walks[..., 0, :, :]]
-    for t in range(1, length + 1):
-        # A row of the sum is one product: [R+_{t-1} .. R+_0] beside each other times [S_0 .. S_{t-1}] below each other.
-        done = torch.cat(plus[::-1], dim=-1)
-        plus.append(walks[..., t, :, :] + done @ s[..., :t, :, :].flatten(-3, -2))
-    plus_walks = torch.stack(plus[2:], dim=-3)
+    # The recurrence for all lengths at once: [R+_0 .. R+_T] times (I - blocks, S_{t-1-k} in block (k, t)) is
+    # [R_0 .. R_T]. Blocks on and below the diagonal are zero, so it is solved by substitution.
+    side = 2 * (length + 1)
+    taken = _toeplitz(torch.cat([torch.zeros_like(s[..., :1, :, :]), s], dim=-3).flatten(-2))  # [..., T + 1, T + 1, 4]
+    taken = taken.unflatten(-1, (2, 2)).transpose(-3, -2).reshape(*taken.shape[:-3], side, side)
+    given = walks.transpose(-3, -2).reshape(*walks.shape[:-3], 2, side)
+    unit = torch.eye(side, device=s.device, dtype=s.dtype)
+    plus = torch.linalg.solve_triangular(unit - taken, given, upper=True, left=False, unitriangular=True)
+    plus_walks = plus.unflatten(-1, (length + 1, 2)).transpose(-3, -2)[..., 2:, :, :]
 
     one = torch.ones_like(s[..., :1, 0, 0])
-    first, last = (torch.cat([one, -s[..., a, a]], dim=-1) for a in (0, 1))
-    none = torch.zeros_like(one)
-    upper, lower = (torch.cat([none, s[..., a, 1 - a]], dim=-1) for a in (0, 1))
-    det = _series_product(first, last) - _series_product(upper, lower)  # [..., B, T + 1], det[0] = 1
-    traces: list[Tensor] = []
-    for n in range(1, length + 1):  # Newton's identities
-        trace = -n * det[..., n]
-        if traces:
-            trace = trace - (torch.stack(traces[::-1], dim=-1) * det[..., 1:n]).sum(-1)
-        traces.append(trace)
+    first, last = (torch.cat([one, -s[..., a, a]], dim=-1)[..., None] for a in (0, 1))
+    upper, lower = (torch.cat([0.0 * one, s[..., a, 1 - a]], dim=-1)[..., None] for a in (0, 1))
+    # Products of power series, [..., T + 1]; the determinant starts with 1.
+    det = (first * _toeplitz(last).squeeze(-1)).sum(-2) - (upper * _toeplitz(lower).squeeze(-1)).sum(-2)
+    # Newton's identities for n = 1 .. T: p_n + sum over m < n of p_m det_{n-m} = -n det_n.
+    known = -torch.arange(1, length + 1, device=s.device, dtype=s.dtype) * det[..., 1:]
+    newton = _toeplitz(det[..., :-1, None]).squeeze(-1)
+    traces = torch.linalg.solve_triangular(newton, known[..., None, :], upper=True, left=False, unitriangular=True)
     minus_walks = walks[..., 2:, :, :]
     return WalkProfile(
         node_plus=plus_walks[..., 0, 0] + plus_walks[..., 1, 1],
         node_minus=minus_walks[..., 0, 0] + minus_walks[..., 1, 1],
         link_plus=plus_walks[..., 0, 1] + plus_walks[..., 1, 0],
         link_minus=minus_walks[..., 0, 1] + minus_walks[..., 1, 0],
-        graph=torch.stack(traces[1:], dim=-1),
+        graph=traces[..., 0, 1:],
     )
 
 
@@ -175,9 +176,8 @@ def dense_walk_profile(minus: Tensor, cross: Tensor, pair: Tensor, length: int) 
     return WalkProfile(**{name: torch.stack(values, dim=-1) for name, values in found.items()})
 
 
-def _series_product(a: Tensor, b: Tensor) -> Tensor:
-    """Product of two power series, cut off at their length; ``[..., T + 1]``."""
-    n = torch.arange(a.size(-1), device=a.device)
-    shift = n[:, None] - n  # coefficient n is the sum over m of a[m] b[n - m]
-    shifted = b[..., shift.clamp_min(0)].masked_fill(shift < 0, 0.0)
-    return (shifted * a[..., None, :]).sum(-1)
+def _toeplitz(series: Tensor) -> Tensor:
+    """Entry (m, n) is coefficient n - m, zero below the diagonal; ``[..., T, C]`` to ``[..., T, T, C]``."""
+    n = torch.arange(series.size(-2), device=series.device)
+    shift = n - n[:, None]
+    return series[..., shift.clamp_min(0), :] * (shift >= 0)[..., None].to(series.dtype)
