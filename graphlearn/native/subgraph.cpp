@@ -48,7 +48,7 @@ class Enclosed {
         dst_.assign(link + num_links, link + 2 * num_links);
         parts_.resize(num_links);
         over_links([&](int64_t l, Scratch& scratch) {
-            collect_nodes(l, hops, cap, key[l], scratch);
+            collect_nodes(l, hops, cap, key ? key[l] : 0, scratch);
             collect_edges(l, scratch);
         });
         for (const Part& part : parts_) num_nodes_ += part.nodes.size(), num_edges_ += part.src.size();

@@ -127,11 +127,11 @@ def walk_profile(walks: Tensor, cross: Tensor) -> WalkProfile:
     # [R_0 .. R_T]. Blocks on and below the diagonal are zero, so it is solved by substitution.
     side = 2 * (length + 1)
     taken = _toeplitz(torch.cat([torch.zeros_like(s[..., :1, :, :]), s], dim=-3).flatten(-2))  # [..., T + 1, T + 1, 4]
-    taken = taken.unflatten(-1, (2, 2)).transpose(-3, -2).reshape(*taken.shape[:-3], side, side)
+    taken = taken.view(*taken.shape[:-1], 2, 2).transpose(-3, -2).reshape(*taken.shape[:-3], side, side)
     given = walks.transpose(-3, -2).reshape(*walks.shape[:-3], 2, side)
     unit = torch.eye(side, device=s.device, dtype=s.dtype)
     plus = torch.linalg.solve_triangular(unit - taken, given, upper=True, left=False, unitriangular=True)
-    plus_walks = plus.unflatten(-1, (length + 1, 2)).transpose(-3, -2)[..., 2:, :, :]
+    plus_walks = plus.view(*plus.shape[:-1], length + 1, 2).transpose(-3, -2)[..., 2:, :, :]
 
     one = torch.ones_like(s[..., :1, 0, 0])
     first, last = (torch.cat([one, -s[..., a, a]], dim=-1)[..., None] for a in (0, 1))

@@ -12,7 +12,7 @@ from graphlearn.sampling.random import stream
 
 
 def enclosing_nodes(
-    rowptr: Tensor, col: Tensor, links: Tensor, num_hops: int, cap: int | None, link_key: Tensor
+    rowptr: Tensor, col: Tensor, links: Tensor, num_hops: int, cap: int | None, link_key: Tensor | None
 ) -> Tensor:
     """Nodes within ``num_hops`` of either end of each link, at most ``cap`` new ones a hop; sorted ``[n]``."""
     num_nodes, num_links = rowptr.numel() - 1, links.size(1)
@@ -22,7 +22,7 @@ def enclosing_nodes(
         key, to = expand(rowptr, col, front, num_nodes)
         near = distinct(key - key % num_nodes + to)
         front = near[~is_in(near, found)]
-        if cap is not None:
+        if cap is not None and link_key is not None:
             link = front // num_nodes
             # Which are kept depends on the link and the node alone. `>> 1` of the unsigned number keeps its order.
             draw = (stream(link_key[link], front % num_nodes) >> 1) & torch.iinfo(torch.int64).max

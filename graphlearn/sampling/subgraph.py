@@ -77,7 +77,7 @@ class EnclosingSubgraph:
     def __call__(self, links: Tensor) -> Data:
         """The batch of subgraphs around ``links``, ``[2, B]`` int64."""
         links = self._checked_links(links)
-        key = stream(stream(self._base, links[0]), links[1])
+        key = None if self.max_nodes_per_hop is None else stream(stream(self._base, links[0]), links[1])
         cut = _cut_native if kernels is not None and self.col.device.type == "cpu" else _cut_torch
         batch = cut(self, links, key)
         batch.num_nodes = batch.node_id.numel()
@@ -172,13 +172,13 @@ class LinkSubgraphLoader:
             yield batch
 
 
-def _cut_native(cutter: EnclosingSubgraph, links: Tensor, key: Tensor) -> Data:
+def _cut_native(cutter: EnclosingSubgraph, links: Tensor, key: Tensor | None) -> Data:
     assert kernels is not None
     rowptr, col, num_links = cutter.rowptr, cutter.col, links.size(1)
     cap = -1 if cutter.max_nodes_per_hop is None else cutter.max_nodes_per_hop
     found = kernels.Enclosed(
         rowptr.data_ptr(), col.data_ptr(), cutter.num_nodes, links.data_ptr(), num_links, cutter.num_hops, cap,
-        key.data_ptr(), torch.get_num_threads(),
+        0 if key is None else key.data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
     num_nodes, num_edges = found.num_nodes, found.num_edges
     node_id, batch = links.new_empty(num_nodes), links.new_empty(num_nodes)
@@ -191,7 +191,7 @@ def _cut_native(cutter: EnclosingSubgraph, links: Tensor, key: Tensor) -> Data:
     )
 
 
-def _cut_torch(cutter: EnclosingSubgraph, links: Tensor, key: Tensor) -> Data:
+def _cut_torch(cutter: EnclosingSubgraph, links: Tensor, key: Tensor | None) -> Data:
     rowptr, col, num_nodes = cutter.rowptr, cutter.col, max(cutter.num_nodes, 1)
     found = enclosing_nodes(rowptr, col, links, cutter.num_hops, cutter.max_nodes_per_hop, key)
     edge_index, pair = enclosing_edges(rowptr, col, links, found)

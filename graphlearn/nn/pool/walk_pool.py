@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import Linear, Module
 
 from graphlearn.errors import check_positive, first_three
+from graphlearn.ops.attention import entry_dot, list_softmax
 from graphlearn.ops.csr import csr_from_edge_index
-from graphlearn.ops.segment import entry_dot, list_softmax
 from graphlearn.ops.walk import WalkProfile, dense_walk_profile, pair_walks, walk_profile
 
 
