@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", type=int, default=[1])
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=5e-5, help="of WalkPool; SEAL has 1e-4")
+    parser.add_argument("--lr", type=float, default=5e-5, help="of WalkPool")
+    parser.add_argument("--seal-lr", type=float, default=1e-4)
     parser.add_argument("--classifier", default="paper", choices=["paper", "slim"])
     parser.add_argument("--labels", action="store_true", help="double-radius labels for WalkPool too")
     parser.add_argument("--threads", type=int, default=1)
@@ -65,7 +66,7 @@ def one_run(args: argparse.Namespace, network: str, split: int, kind: str) -> di
         size = torch.cat([batch.ptr.diff() for batch in loaders["val"]])
         k = max(10, int(size.float().quantile(0.4)))
         model: torch.nn.Module = SEALLinkPredictor(MAX_LABEL, k=k)
-        lr = 1e-4
+        lr = args.seal_lr
     else:
         channels = subgraph.x.size(1)
         model = WalkPoolLinkPredictor(channels, max_label=MAX_LABEL if args.labels else None)

@@ -66,12 +66,8 @@ class WalkPoolLinkPredictor(Module):
     ) -> None:
         super().__init__()
         check_positive(in_channels=in_channels, hidden_channels=hidden_channels)
-        self.in_channels, self.hidden_channels, self.dropout, self.max_label = (
-            in_channels,
-            hidden_channels,
-            dropout,
-            max_label,
-        )
+        self.in_channels, self.hidden_channels = in_channels, hidden_channels
+        self.dropout, self.max_label = dropout, max_label
         self.label = None if max_label is None else Embedding(max_label + 1, hidden_channels)
         width = in_channels + (0 if max_label is None else hidden_channels)
         self.encoder = encoder
