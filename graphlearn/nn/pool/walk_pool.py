@@ -59,7 +59,7 @@ class WalkPooling(Module):
     Raises:
         ValueError: If an argument of the constructor is not > 0, ``dropout`` is not in [0, 1), or a shape or dtype is
             not as above. On a CPU also if an index is out of range, the ends of a candidate are equal or in different
-            graphs.
+            graphs, or two candidates are in one graph.
     """
 
     def __init__(
@@ -221,11 +221,14 @@ def _check_values(num_nodes: int, edge_index: Tensor, batch: Tensor, candidate: 
                 f"'{name}' must name rows 0 to {num_nodes - 1} of 'x', but {wrong.numel()} of its {index.numel()} "
                 f"numbers do not (first: {first_three(wrong[:3].tolist())})."
             )
-    if candidate.numel() == 0:
-        return
+    owner = batch[candidate[0]]
+    again = torch.zeros_like(owner, dtype=torch.bool)
+    order = owner.argsort(stable=True)
+    again[order[1:]] = owner[order[1:]] == owner[order[:-1]]
     for what, wrong in (
         ("has two equal ends; a link joins two different nodes", candidate[0] == candidate[1]),
-        ("joins two graphs; both ends must be in one graph of 'batch'", batch[candidate[0]] != batch[candidate[1]]),
+        ("joins two graphs; both ends must be in one graph of 'batch'", owner != batch[candidate[1]]),
+        ("has a graph that another one has; give each a copy of the graph", again),
     ):
         if wrong.any():
             where = wrong.nonzero().flatten()

@@ -243,6 +243,11 @@ PAIR = torch.tensor([[0], [2]])
         ),
         ((X, EDGES, BATCH, PAIR - 1), {}, r"'candidate' must name rows 0 to 2 of 'x', but 1 of its 2 .*\(first: -1\)"),
         ((X, EDGES, BATCH, PAIR * 0), {}, r"'candidate' has two equal ends; .*: 1 of 1 do \(first: 0\)"),
+        (
+            (X, EDGES, BATCH, torch.tensor([[0, 1], [2, 2]])),
+            {},
+            r"'candidate' has a graph that another .*: 1 of 2 .* 1\)",
+        ),
         ((X, EDGES, torch.tensor([0, 0, 1]), PAIR), {}, r"'candidate' joins two graphs; .*: 1 of 1 do \(first: 0\)"),
     ],
 )
