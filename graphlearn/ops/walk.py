@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from graphlearn.native import kernels
 from graphlearn.ops import csr_native, csr_torch
 from graphlearn.ops.csr import gather_reduce, transpose_csr
 from graphlearn.ops.eager import eager
@@ -55,8 +56,13 @@ def pair_walks(prob: Tensor, rowptr: Tensor, col: Tensor, pair: Tensor, length: 
         - ``pair``: ``[2, B]`` int64
         - returns ``[B, T + 1, 2, 2]``: from the first index to the second; the unit matrix at length 0, zeros where
           there is no such walk
+
+    Raises:
+        ValueError: If ``rowptr`` does not run from 0 to E (on a CPU).
+        IndexError: If an entry of ``col`` is not a node (on a CPU).
     """
-    out: Tensor = _PairWalks.apply(prob, rowptr, col.contiguous(), pair, length)  # type: ignore[no-untyped-call]
+    rowptr, col = rowptr.long().contiguous(), col.contiguous()
+    out: Tensor = _PairWalks.apply(prob.contiguous(), rowptr, col, pair, length)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -64,27 +70,30 @@ class _PairWalks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, prob: Tensor, rowptr: Tensor, col: Tensor, pair: Tensor, length: int) -> Tensor:
         num_nodes = rowptr.numel() - 1
-        x = prob.new_zeros(num_nodes, 2)
-        x[pair[0], 0] = 1.0
-        x[pair[1], 1] = 1.0
-        steps = [x]
-        for _ in range(length):
-            steps.append(gather_reduce(steps[-1], rowptr, col, "sum", weight=prob))
-        ctx.save_for_backward(prob, rowptr, col, pair, *steps[:length])
+        steps = prob.new_empty(length + 1, num_nodes, 2)
+        steps[0] = 0.0
+        steps[0, pair[0], 0] = 1.0
+        steps[0, pair[1], 1] = 1.0
+        if not (csr_native.usable(prob.device, prob.dtype) and _walk_native(prob, rowptr, col, steps)):
+            # Wrong indices end up here too, where they are explained.
+            for t in range(length):
+                steps[t + 1] = gather_reduce(steps[t], rowptr, col, "sum", weight=prob)
         flat = pair.t().reshape(-1)
-        return torch.stack([step[flat].view(-1, 2, 2) for step in steps], dim=1)
+        ctx.save_for_backward(prob, rowptr, col, flat, steps)
+        return steps[:, flat].view(length + 1, -1, 2, 2).transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        prob, rowptr, col, pair, *steps = ctx.saved_tensors
-        if not steps or not ctx.needs_input_grad[0]:
+        prob, rowptr, col, flat, steps = ctx.saved_tensors
+        length, num_nodes = steps.size(0) - 1, steps.size(1)
+        grad = grad.transpose(0, 1).reshape(length + 1, -1, 2)
+        if length == 0:
             return torch.zeros_like(prob), None, None, None, None
-        num_nodes, length = rowptr.numel() - 1, len(steps)
+        if csr_native.usable(prob.device, prob.dtype):
+            return _walk_back_native(prob, rowptr, col, flat, steps, grad), None, None, None, None
         back_ptr, back_col, entry = transpose_csr(rowptr, col, num_nodes)
         back_prob = prob[entry]
-        flat = pair.t().reshape(-1)
-        grad = grad.transpose(0, 1).reshape(length + 1, -1, 2)
         # dL/dP = sum over t of (dL/dX_{t+1}) X_t^T, read at the entries only: one product of all lengths side by side.
         sides = grad.new_zeros(num_nodes, length, 2)
         state = grad.new_zeros(num_nodes, 2).index_add_(0, flat, grad[length])
@@ -92,10 +101,29 @@ class _PairWalks(torch.autograd.Function):
             sides[:, t] = state
             if t:
                 state = gather_reduce(state, back_ptr, back_col, "sum", weight=back_prob).index_add_(0, flat, grad[t])
-        backend = csr_native if csr_native.usable(prob.device, prob.dtype) else csr_torch
-        x = torch.cat(steps, dim=1)
-        slope = backend.entry_dot(sides.view(num_nodes, 2 * length), x, rowptr, col, col.numel())
+        x = steps[:length].transpose(0, 1).reshape(num_nodes, 2 * length)
+        slope = csr_torch.entry_dot(sides.view(num_nodes, 2 * length), x, rowptr, col, col.numel())
         return slope, None, None, None, None
+
+
+def _walk_native(prob: Tensor, rowptr: Tensor, col: Tensor, steps: Tensor) -> bool:
+    """Fills ``steps`` after the first; False if an index is out of range."""
+    assert kernels is not None
+    found: bool = kernels.pair_walks(
+        prob.data_ptr(), rowptr.data_ptr(), col.data_ptr(), col.element_size(), steps.size(1), col.numel(),
+        steps.size(0) - 1, steps.data_ptr(),
+    )  # fmt: skip
+    return found
+
+
+def _walk_back_native(prob: Tensor, rowptr: Tensor, col: Tensor, flat: Tensor, steps: Tensor, grad: Tensor) -> Tensor:
+    assert kernels is not None
+    slope, grad = torch.zeros_like(prob), grad.contiguous()  # held by name while only addresses are passed
+    kernels.pair_walks_backward(
+        prob.data_ptr(), rowptr.data_ptr(), col.data_ptr(), col.element_size(), steps.size(1), steps.size(0) - 1,
+        steps.data_ptr(), flat.data_ptr(), flat.numel(), grad.data_ptr(), slope.data_ptr(),
+    )  # fmt: skip
+    return slope
 
 
 def walk_profile(walks: Tensor, cross: Tensor) -> WalkProfile:

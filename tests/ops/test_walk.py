@@ -76,9 +76,22 @@ def test_no_steps_have_no_gradient():
     assert torch.equal(prob.grad, torch.zeros_like(prob))
 
 
-@pytest.mark.skipif(not csr_native.usable(torch.device("cpu")), reason="the native kernels were not built")
-def test_both_kernels_agree(monkeypatch):
+@pytest.mark.parametrize("native", [True, False])
+def test_wrong_indices(native, monkeypatch):
+    if not native:
+        monkeypatch.setattr(csr_native, "usable", lambda *_: False)
     prob, rowptr, col = entries(matrices(2, 5, 9).float())
+    with pytest.raises(IndexError, match=r"'col' must name rows 0 to 44: 1 of \d+ entries are not \(first: 45\)"):
+        pair_walks(prob, rowptr, torch.where(torch.arange(len(col)) == 7, 45, col), ends(5, 9), 3)
+    with pytest.raises(ValueError, match=r"'rowptr' must run from 0 to the \d+ entries"):
+        pair_walks(prob, rowptr + 1, col, ends(5, 9), 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.skipif(not csr_native.usable(torch.device("cpu")), reason="the native kernels were not built")
+def test_both_kernels_agree(dtype, monkeypatch):
+    prob, rowptr, col = entries(matrices(2, 5, 9).float())
+    col = col.to(dtype)
     weight = torch.randn(5, 9, 2, 2, generator=torch.Generator().manual_seed(0))
     found = []
     for usable in (csr_native.usable, lambda *_: False):
