@@ -85,3 +85,18 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+SEAL_HOPS = {"USAir": 2, "NS": 2, "PB": 2, "Yeast": 2, "Celegans": 2, "Power": 3}
+"""The networks without attributes that SEAL and WalkPool are compared on, and how far their subgraphs reach."""
+
+
+def seal_links(folder: Path, name: str, split: int) -> tuple[int, dict[str, torch.Tensor]]:
+    """Number of nodes of a network, and the links of one of its published splits, each ``[2, L]``."""
+    from scipy.io import loadmat
+
+    num_nodes = loadmat(folder / f"{name}.mat")["net"].shape[0]
+    found = loadmat(folder / "splits" / f"{name}_split_{split}.mat")
+    keys = ("train_pos", "train_neg", "test_pos", "test_neg")
+    links = {key: torch.from_numpy(found[key].astype("int64")).t().contiguous() - 1 for key in keys}  # counted from 1
+    return num_nodes, links

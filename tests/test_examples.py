@@ -19,6 +19,7 @@ PROMISES = {
     "gnp_readout.py": (["--steps", "150"], r"harmonic mean  learned harmonic mean .* error on larger sets 0\.\d\d %"),
     "moved_run.py": (["--customers", "200"], r"predictions, equal to the last bit: True"),
     "own_labels.py": (["--customers", "200"], r"test MAE \d+\.\d+ \(frozen\)"),
+    "walk_pool_links.py": (["--nodes", "80"], r"AUC on hidden links after three passes: 0\.\d+"),
     "own_pyg_model.py": (["--customers", "200"], r"test AUROC of an own PyG model after one pass: 0\.\d+"),
 }
 

@@ -4,5 +4,15 @@ from graphlearn.models.ensemble import Ensemble
 from graphlearn.models.frame import frame_encoder
 from graphlearn.models.graph_parsing import GraphParsingNetwork
 from graphlearn.models.rdl import ModelConfig, RelationalModel
+from graphlearn.models.seal import SEALLinkPredictor
+from graphlearn.models.walk_pool import WalkPoolLinkPredictor
 
-__all__ = ["Ensemble", "GraphParsingNetwork", "ModelConfig", "RelationalModel", "frame_encoder"]
+__all__ = [
+    "Ensemble",
+    "GraphParsingNetwork",
+    "ModelConfig",
+    "RelationalModel",
+    "SEALLinkPredictor",
+    "WalkPoolLinkPredictor",
+    "frame_encoder",
+]

@@ -5,10 +5,14 @@ void register_sampler(nanobind::module_& m);
 void register_reduce(nanobind::module_& m);
 void register_index(nanobind::module_& m);
 void register_parse(nanobind::module_& m);
+void register_subgraph(nanobind::module_& m);
+void register_walk(nanobind::module_& m);
 
 NB_MODULE(_kernels, m) {
     register_sampler(m);
     register_reduce(m);
     register_index(m);
     register_parse(m);
+    register_subgraph(m);
+    register_walk(m);
 }

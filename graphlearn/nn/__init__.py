@@ -4,7 +4,7 @@ from graphlearn.nn.aggr import GNPAggregation, SegmentAggregation
 from graphlearn.nn.conv import HeteroSAGEConv, TemporalSAGEConv
 from graphlearn.nn.encoder import AgeEncoder, RowEncoder, SinceEncoder
 from graphlearn.nn.head import NodeHead
-from graphlearn.nn.pool import GraphParsingPooling
+from graphlearn.nn.pool import GraphParsingPooling, WalkPooling
 
 __all__ = [
     "AgeEncoder",
@@ -16,4 +16,5 @@ __all__ = [
     "SegmentAggregation",
     "SinceEncoder",
     "TemporalSAGEConv",
+    "WalkPooling",
 ]

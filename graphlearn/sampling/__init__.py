@@ -3,5 +3,13 @@
 from graphlearn.sampling.convert import edge_index, to_pyg
 from graphlearn.sampling.loader import SeedLoader
 from graphlearn.sampling.neighbor import TemporalNeighborSampler
+from graphlearn.sampling.subgraph import EnclosingSubgraph, LinkSubgraphLoader
 
-__all__ = ["SeedLoader", "TemporalNeighborSampler", "edge_index", "to_pyg"]
+__all__ = [
+    "EnclosingSubgraph",
+    "LinkSubgraphLoader",
+    "SeedLoader",
+    "TemporalNeighborSampler",
+    "edge_index",
+    "to_pyg",
+]

@@ -24,6 +24,7 @@ from graphlearn.nn import (
     SegmentAggregation,
     SinceEncoder,
     TemporalSAGEConv,
+    WalkPooling,
 )
 
 READS, HOLDS = ("papers", "reads", "people"), ("people", "holds", "papers")
@@ -201,6 +202,27 @@ def reorder_groups(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
     return (args[0][order], args[1][order], *args[2:]), None
 
 
+def around_links(seed: int) -> tuple[Tensor, ...]:
+    """Two subgraphs of four nodes, a ring each with a candidate across; and vectors of their nodes."""
+    ring = torch.tensor([[0, 1, 2, 3, 1, 2, 3, 0, 0, 2], [1, 2, 3, 0, 0, 1, 2, 3, 2, 0]])
+    batch = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    x = torch.randn(8, 3, generator=generator(seed))
+    return x, torch.cat([ring, ring + 4], dim=1), batch, torch.tensor([[0, 4], [2, 6]])
+
+
+def join_links(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
+    x, edge_index, batch, candidate = b
+    shifted = (x, edge_index + len(a[0]), batch + a[3].size(1), candidate + len(a[0]))
+    return tuple(torch.cat([p, q], dim=-1 if p.dtype == torch.int64 else 0) for p, q in zip(a, shifted, strict=True))
+
+
+def reorder_links(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
+    x, edge_index, batch, candidate = args
+    order = shuffled(len(x))
+    place = order.argsort()
+    return (x[order], place[edge_index.flip(1)], batch[order], place[candidate]), None
+
+
 CASES = {
     "AgeEncoder": Case(
         build=lambda: AgeEncoder(num_decays=3),
@@ -256,5 +278,11 @@ CASES = {
         inputs=temporal_graph,
         join=lambda a, b: (*(join_dicts(p, q) for p, q in zip(a[:3], b[:3], strict=True)), join_csr(a[0], a[3], b[3])),
         reorder=reorder_temporal,
+    ),
+    "WalkPooling": Case(
+        build=lambda: WalkPooling(3, 4, heads=2, walk_length=3, dropout=0.0),  # dropout would differ between calls
+        inputs=around_links,
+        join=join_links,
+        reorder=reorder_links,
     ),
 }
