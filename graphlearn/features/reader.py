@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 _FEW = 10_000
-_BATCH = 1_000_000
+_BATCH = 500_000
 """Seeds of a block, so that what is computed of them on the way stays small."""
-CELLS = 20_000_000
+CELLS = 12_000_000
 """Numbers of a block's rows."""
 
 

@@ -15,9 +15,9 @@ from torch_geometric.data import HeteroData
 from graphlearn.errors import check_positive, unknown_name
 from graphlearn.graph.rows import RowWriter
 from graphlearn.graph.statistics import Statistics
-from graphlearn.models.fused import SeedFeatures
 from graphlearn.nn.conv.temporal_sage import EdgeAges, TemporalSAGEConv
 from graphlearn.nn.encoder.row import RowEncoder
+from graphlearn.nn.encoder.seed_features import SeedFeatures
 from graphlearn.nn.encoder.since import SinceEncoder
 from graphlearn.nn.encoder.time import AgeEncoder
 from graphlearn.nn.head.node import NodeHead
@@ -40,7 +40,7 @@ class ModelConfig:
             tells which entity it is; a model that reads it learns the train labels of each entity by heart.
         period: The unit of ages in microseconds, 30 days by default; training sets it to the task's label window.
         members: How many of these models predict together, see :class:`~graphlearn.models.ensemble.Ensemble`.
-        num_features: Aggregates that each seed brings along, see :class:`~graphlearn.models.fused.SeedFeatures`.
+        num_features: Aggregates that each seed brings along, see :class:`~graphlearn.nn.SeedFeatures`.
         aggr: How neighbours are pooled whatever their age: ``"mean"``, or ``"gnp"``, a norm whose kind is learned.
     """
 

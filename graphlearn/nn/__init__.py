@@ -2,7 +2,7 @@
 
 from graphlearn.nn.aggr import GNPAggregation, SegmentAggregation
 from graphlearn.nn.conv import HeteroSAGEConv, TemporalSAGEConv
-from graphlearn.nn.encoder import AgeEncoder, RowEncoder, SinceEncoder
+from graphlearn.nn.encoder import AgeEncoder, RowEncoder, SeedFeatures, SinceEncoder
 from graphlearn.nn.head import NodeHead
 from graphlearn.nn.pool import GraphParsingPooling, WalkPooling
 
@@ -13,6 +13,7 @@ __all__ = [
     "HeteroSAGEConv",
     "NodeHead",
     "RowEncoder",
+    "SeedFeatures",
     "SegmentAggregation",
     "SinceEncoder",
     "TemporalSAGEConv",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from graphlearn.ops import csr_native, csr_torch
 from graphlearn.ops.csr import gather_reduce
+from graphlearn.ops.csr_autograd import EntryDot
 from graphlearn.ops.eager import eager
 
 
@@ -20,7 +20,7 @@ def entry_dot(src: Tensor, dst: Tensor, rowptr: Tensor, col: Tensor) -> Tensor:
     .. math:: w_e = \langle \mathbf{s}_{c_e}, \mathbf{d}_{r_e} \rangle
 
     where c is ``col`` and r the list of entry e. Costs ``O(E F)`` time and ``O(E)`` memory: no row is copied per entry
-    (the torch twin: ``O(E F)`` memory). Gradients flow to both sides, once.
+    (the torch twin: ``O(E F)`` memory). Derivatives of any order flow to both sides.
 
     Shapes:
         - ``src``: ``[N, F]`` float;  ``dst``: ``[M, F]``, dtype of ``src``
@@ -35,27 +35,9 @@ def entry_dot(src: Tensor, dst: Tensor, rowptr: Tensor, col: Tensor) -> Tensor:
         raise ValueError(f"'src' and 'dst' must be [N, F] and [M, F] of one dtype, got {found}.")
     if dst.size(0) != rowptr.numel() - 1:
         raise ValueError(f"'dst' must have one row per list, {rowptr.numel() - 1}, got {dst.size(0)}.")
-    out: Tensor = _EntryDot.apply(src, dst, rowptr.contiguous(), col.contiguous())  # type: ignore[no-untyped-call]
+    parts = dst.contiguous(), src, rowptr.contiguous(), col.contiguous(), None, False, col.numel()
+    out: Tensor = EntryDot.apply(*parts)  # type: ignore[no-untyped-call]
     return out
-
-
-class _EntryDot(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, src: Tensor, dst: Tensor, rowptr: Tensor, col: Tensor) -> Tensor:
-        ctx.save_for_backward(src, dst, rowptr, col)
-        out: Tensor = _backend(src).entry_dot(dst.contiguous(), src, rowptr, col, col.numel())
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        src, dst, rowptr, col = ctx.saved_tensors
-        grad, grad_src, grad_dst = grad.contiguous(), None, None
-        if ctx.needs_input_grad[0]:
-            grad_src = _backend(src).backward(dst.contiguous(), None, rowptr, col, grad, src.size(0), False)
-        if ctx.needs_input_grad[1]:
-            grad_dst = gather_reduce(src, rowptr, col, "sum", weight=grad)
-        return grad_src, grad_dst, None, None
 
 
 @eager
@@ -102,7 +84,3 @@ class _ListSoftmax(torch.autograd.Function):
         slope = share * grad
         moved = grad_log - gather_reduce(slope[:, None], rowptr, None, "sum").squeeze(1)
         return slope.addcmul_(share, moved[row]), None, None, None
-
-
-def _backend(x: Tensor) -> Any:
-    return csr_native if csr_native.usable(x.device, x.dtype) else csr_torch

@@ -45,7 +45,7 @@ class GatherReduce(Function):
         if ctx.needs_input_grad[0]:
             grad_x = _Spread.apply(grad, weight, rowptr, col, arg, ctx.mean, ctx.num_src)  # type: ignore[no-untyped-call]
         if ctx.needs_input_grad[1]:
-            grad_weight = _Dot.apply(grad, x, rowptr, col, arg, ctx.mean, weight.numel())  # type: ignore[no-untyped-call]
+            grad_weight = EntryDot.apply(grad, x, rowptr, col, arg, ctx.mean, weight.numel())  # type: ignore[no-untyped-call]
         return grad_x, grad_weight, None, None, None, None
 
 
@@ -75,11 +75,11 @@ class _Spread(Function):
             reduce = "mean" if ctx.mean else "sum"
             by_grad = GatherReduce.apply(grad_x, weight, rowptr, col, arg, reduce)  # type: ignore[no-untyped-call]
         if ctx.needs_input_grad[1]:
-            by_weight = _Dot.apply(grad, grad_x, rowptr, col, arg, ctx.mean, weight.numel())  # type: ignore[no-untyped-call]
+            by_weight = EntryDot.apply(grad, grad_x, rowptr, col, arg, ctx.mean, weight.numel())  # type: ignore[no-untyped-call]
         return by_grad, by_weight, None, None, None, None, None
 
 
-class _Dot(Function):
+class EntryDot(Function):
     """The derivative of T by w, ``[E]``."""
 
     @staticmethod

@@ -74,7 +74,7 @@ class _PairWalks(torch.autograd.Function):
         steps[0] = 0.0
         steps[0, pair[0], 0] = 1.0
         steps[0, pair[1], 1] = 1.0
-        if not (csr_native.usable(prob.device, prob.dtype) and _walk_native(prob, rowptr, col, steps)):
+        if not (_has_kernel(prob) and _walk_native(prob, rowptr, col, steps)):
             # Wrong indices end up here too, where they are explained.
             for t in range(length):
                 steps[t + 1] = gather_reduce(steps[t], rowptr, col, "sum", weight=prob)
@@ -90,7 +90,7 @@ class _PairWalks(torch.autograd.Function):
         grad = grad.transpose(0, 1).reshape(length + 1, -1, 2)
         if length == 0:
             return torch.zeros_like(prob), None, None, None, None
-        if csr_native.usable(prob.device, prob.dtype):
+        if _has_kernel(prob):
             return _walk_back_native(prob, rowptr, col, flat, steps, grad), None, None, None, None
         back_ptr, back_col, entry = transpose_csr(rowptr, col, num_nodes)
         back_prob = prob[entry]
@@ -104,6 +104,10 @@ class _PairWalks(torch.autograd.Function):
         x = steps[:length].transpose(0, 1).reshape(num_nodes, 2 * length)
         slope = csr_torch.entry_dot(sides.view(num_nodes, 2 * length), x, rowptr, col, col.numel())
         return slope, None, None, None, None
+
+
+def _has_kernel(prob: Tensor) -> bool:
+    return prob.dtype == torch.float32 and csr_native.usable(prob.device)
 
 
 def _walk_native(prob: Tensor, rowptr: Tensor, col: Tensor, steps: Tensor) -> bool:

@@ -21,6 +21,7 @@ from graphlearn.nn import (
     HeteroSAGEConv,
     NodeHead,
     RowEncoder,
+    SeedFeatures,
     SegmentAggregation,
     SinceEncoder,
     TemporalSAGEConv,
@@ -169,6 +170,13 @@ def reorder_dates(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
     return tuple(arg[order] for arg in args), order
 
 
+def features(seed: int) -> tuple[Tensor]:
+    """Three features of four seeds, one of them missing."""
+    x = torch.randn(4, 3, generator=generator(seed))
+    x[1, 2] = torch.nan
+    return (x,)
+
+
 def plain_graph(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Vectors of 7 nodes, the last of them isolated, their edges, and one graph."""
     edge_index = torch.tensor([[0, 1, 2, 3, 4, 0], [1, 2, 3, 4, 5, 5]])
@@ -259,6 +267,12 @@ CASES = {
         build=lambda: RowEncoder(5, ROW_STATS, ROW_NAMES),
         inputs=rows,
         join=lambda a, b: (torch_frame.cat([a[0], b[0]], dim=0),),
+        reorder=reorder_rows,
+    ),
+    "SeedFeatures": Case(
+        build=lambda: SeedFeatures(3, 4, dropout=0.0),
+        inputs=features,
+        join=lambda a, b: (torch.cat([a[0], b[0]]),),
         reorder=reorder_rows,
     ),
     "SegmentAggregation": Case(

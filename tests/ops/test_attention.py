@@ -43,6 +43,7 @@ def test_entry_dot_gradcheck_and_int32():
     rowptr, _, col, g = lists(1)
     src, dst = (torch.randn(n, 2, generator=g, dtype=torch.float64, requires_grad=True) for n in (6, 4))
     assert torch.autograd.gradcheck(lambda a, b: entry_dot(a, b, rowptr, col.int()), (src, dst))
+    assert torch.autograd.gradgradcheck(lambda a, b: entry_dot(a, b, rowptr, col.int()), (src, dst))
 
 
 def test_entry_dot_of_no_entries(backend):
