@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from graphlearn.tasks.metrics import bootstrap, primary_metric, score
 
 #: Shares of the first of two that are tried.
