@@ -91,11 +91,14 @@ def read_table(
     matched = [key for key in keys if key.table in maps]
     unmatched = [key for key in keys if key.table not in maps]
     kept = _kept_columns(db, table, unmatched, with_keys)
-    sql = _rows_sql(db, table, columns, matched, maps, kept, hidden)
+    # Rows without a key of their own and without features are what their time and the rows that they name are: those
+    # that are equal in them are the same node to the graph, in any order, and need no hash that DuckDB would make.
+    plain = not (table.pkey or columns or unmatched) and bool(matched or table.time_col)
+    sql = _rows_sql(db, table, columns, matched, maps, kept, tie=None if plain else tie_sql(table, hidden))
 
     room = db.num_rows(table.name)
     writer = RowWriter(columns, room, encoder=text_encoder)
-    tie, time = np.empty(room, np.int64), np.empty(room if table.time_col else 0, np.int64)
+    tie, time = np.empty(0 if plain else room, np.int64), np.empty(room if table.time_col else 0, np.int64)
     parents = [np.empty(room, maps[key.table].dtype) for key in matched]
     chunks: dict[str, list[pa.Array]] = {name: [] for name in kept}
     done, undated = 0, False
@@ -109,7 +112,8 @@ def read_table(
             waiting.append(pool.submit(_look_up, batch, [maps[key.table] for key in matched], parents, rows))
             if len(waiting) > 4:
                 waiting.popleft().result()
-            tie[rows] = batch.column("__tie").to_numpy()
+            if not plain:
+                tie[rows] = batch.column("__tie").to_numpy()
             if table.time_col:
                 when = batch.column("__t")
                 undated |= when.null_count > 0
@@ -127,8 +131,9 @@ def read_table(
     if done < room:  # what was never written must not be saved with the rows
         tie, time, parents = tie[:done], time[:done].copy(), [parent[:done].copy() for parent in parents]
     num_undated = _put_undated_first(time) if undated else 0
-    order = row_order(torch.from_numpy(time) if table.time_col else None, torch.from_numpy(tie))
-    del tie  # memory that is given back is ready for the next column; new memory is slow to come by
+    keys_of_order = [*([time] if table.time_col else []), *(parents if plain else [tie])]
+    order = row_order(*map(torch.from_numpy, keys_of_order))
+    del tie, keys_of_order  # memory that is given back is ready for the next column; new memory is slow to come by
     arrow = {name: _joined(db, table, kept[name], chunk, order) for name, chunk in chunks.items()}
     if table.pkey and _may_repeat(arrow["__pkey"]):
         check_unique(db, table)
@@ -169,9 +174,11 @@ def _rows_sql(
     matched: list[ForeignKey],
     maps: Mapping[str, NodeMap],
     kept: dict[str, str],
-    hidden: frozenset[str],
+    tie: str | None,
 ) -> str:
-    select = [f"{tie_sql(table, hidden)} AS __tie", *(f"{value} AS {name}" for name, value in kept.items())]
+    select = [f"{value} AS {name}" for name, value in kept.items()]
+    if tie is not None:
+        select.append(f"{tie} AS __tie")
     time = time_sql(table)
     if time is not None:
         select.append(f"{time} AS __t")

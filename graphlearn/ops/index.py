@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -107,19 +107,17 @@ def take_rows(values: Tensor, order: Tensor) -> Tensor:
     return out
 
 
-def row_order(time: Tensor | None, tie: Tensor) -> Tensor | None:
-    """The permutation that puts rows into the order of (time, tie), or None (on a CPU) if they are in that order.
+def row_order(*keys: Tensor) -> Tensor | None:
+    """The permutation that puts rows into the order of several keys, or None (on a CPU) if they are in that order.
 
     Args:
-        time: int64 ``[N]``; None: only ``tie`` counts.
-        tie: int64 ``[N]``.
+        keys: Each int32 or int64 ``[N]``; a later one tells apart the rows that are equal in all before. At least one.
 
     Returns:
         int64 ``[N]``: the row that comes first, second, …; rows that are equal keep their order.
     """
-    keys = [tie] if time is None else [time, tie]
-    if tie.device.type != "cpu":
-        return _lexsort(keys)
+    if keys[0].device.type != "cpu":
+        return _lexsort(list(keys))
     if _is_sorted([key.numpy() for key in keys]):
         return None
     return torch.from_numpy(_radix_order([_Key(key) for key in keys]))
@@ -152,7 +150,7 @@ class _Key:
     """One key of a sort, as numbers of ``width`` bits that start at 0."""
 
     def __init__(self, key: Tensor) -> None:
-        self.values = key.numpy()
+        self.values: npt.NDArray[np.signedinteger[Any]] = key.numpy()
 
     @cached_property
     def low(self) -> int:
@@ -165,7 +163,7 @@ class _Key:
     def bits(self, rows: slice | _Ints, start: int, stop: int) -> _Ints:
         """The bits ``[start, stop)`` of the key of some rows, counted from the highest."""
         # Two's complement: the difference is right even where it does not fit a signed number.
-        found = self.values[rows].view(np.uint64) - np.uint64(self.low % 2**64)
+        found = self.values[rows].astype(np.int64, copy=False).view(np.uint64) - np.uint64(self.low % 2**64)
         if start > 0:
             found &= np.uint64((1 << (self.width - start)) - 1)
         found >>= np.uint64(self.width - stop)
@@ -180,8 +178,14 @@ def _radix_order(keys: list[_Key]) -> _Ints:
     order = _sorted_rows(first, done, bits)
     place, starts = _split_ties(order, bits)  # where in `order` the rows stand that are not settled yet
     run = np.cumsum(starts, dtype=np.int64)  # which of those look equal so far
-    size = len(place)
-    while size > 0 and done < (width := sum(key.width for key in keys)):
+    size, used, width = len(place), 1, first.width
+    while size > 0:
+        # To know how wide a key is costs a pass over all rows, so few rows are settled by one key after the other.
+        while used < len(keys) and (done == width or size > len(order) >> 6):
+            width += keys[used].width
+            used += 1
+        if done == width:
+            break
         bits = _bits(size - 1)
         stop = min(done + 63 - bits - _bits(int(run[-1])), width)
         rows = order.take(place)
@@ -190,7 +194,7 @@ def _radix_order(keys: list[_Key]) -> _Ints:
             part = packed[block]
             part[:] = run[block]
             before = 0
-            for key in keys:
+            for key in keys[:used]:
                 start, end = max(done - before, 0), min(stop - before, key.width)
                 if start < end:
                     part <<= end - start
@@ -213,7 +217,7 @@ def _sorted_rows(key: _Key, count: int, bits: int) -> _Ints:
     Several threads sort parts that fit into a core's cache.
     """
     size, threads = len(key.values), torch.get_num_threads()
-    if kernels is None or threads < 2 or size < _BLOCK * threads:
+    if kernels is None or threads < 2 or size < _BLOCK * threads or key.values.dtype != np.int64:
         packed = np.empty(size, np.int64)
         for block in _blocks(size):
             packed[block] = key.bits(block, 0, count) << bits

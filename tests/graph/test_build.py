@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import random
 from typing import Any
 
 import duckdb
@@ -280,6 +281,30 @@ def test_hidden_columns_do_not_decide_the_order():
         graph = build_graph(open_tables(frames, rows), statistics=statistics, hidden=[("t", "label")])
         orders.add(tuple(graph["t"].tf.feat_dict[next(iter(graph["t"].tf.feat_dict))].view(-1).tolist()))
     assert len(orders) == 1
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_rows_of_keys_alone_are_in_one_order(dated):
+    """Without a key or a feature of its own a row is what it names and when: the order of the source decides nothing."""
+    draw = random.Random(0)
+    pairs = [(draw.randrange(3), draw.choice([None, 0, 1, 2, 7]), draw.randrange(2)) for _ in range(200)]
+    tables = (
+        table("a", "id"),
+        table("link", "", "x -> a", "y -> a", time_col="at" if dated else None),
+    )
+    found = []
+    for _ in range(3):
+        frames = {
+            "a": {"id": [0, 1, 2]},
+            "link": {"x": [x for x, _, _ in pairs], "y": [y for _, y, _ in pairs], "at": [day(t) for *_, t in pairs]},
+        }
+        graph = build_graph(open_tables(frames, *tables))
+        x, y = (edges(graph, "link", name, "a")[2] for name in ("x", "y"))
+        when = graph["link"].time.tolist() if dated else [0] * len(x)
+        found.append((x, y, when))
+        assert list(zip(when, x, y, strict=True)) == sorted(zip(when, x, y, strict=True))
+        draw.shuffle(pairs)
+    assert found[0] == found[1] == found[2]
 
 
 def test_times_derived_from_parents(shop):

@@ -38,7 +38,7 @@ def test_the_order_is_that_of_pythons_sort(times, ties):
     rows = sorted(range(size), key=lambda i: (times[i], ties[i]))
     order = row_order(torch.tensor(times[:size], dtype=torch.int64), torch.tensor(ties[:size], dtype=torch.int64))
     assert (list(range(size)) if order is None else order.tolist()) == rows
-    alone = row_order(None, torch.tensor(ties, dtype=torch.int64))
+    alone = row_order(torch.tensor(ties, dtype=torch.int64))
     expected = sorted(range(len(ties)), key=ties.__getitem__)
     assert (list(range(len(ties))) if alone is None else alone.tolist()) == expected
 
@@ -78,7 +78,7 @@ def test_ties_of_sorted_numbers(distinct, size, kernels):
 def test_rows_in_order_are_left_alone():
     none = torch.empty(0, dtype=torch.int64)
     assert row_order(none, none) is None
-    assert row_order(None, torch.tensor([5])) is None
+    assert row_order(torch.tensor([5])) is None
     assert row_order(torch.tensor([1, 1, 2]), torch.tensor([3, 3, 0])) is None
     assert row_order(torch.tensor([7, 7, 7]), torch.tensor([4, 4, 4])) is None
     order = row_order(torch.tensor([1, 1, 2]), torch.tensor([3, 2, 0]))
