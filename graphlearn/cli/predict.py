@@ -12,7 +12,7 @@ import typer
 from graphlearn.cli.ask import assumption, make_task, plan_text
 from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.cli.train import train_aloud
-from graphlearn.errors import UsageError
+from graphlearn.errors import UsageError, first_three
 from graphlearn.predict import load
 from graphlearn.predict.train import check_arguments
 from graphlearn.predict.write import check_place
@@ -107,6 +107,13 @@ def predict(
             progress=lambda done, rows: bar.show(100 * done // rows, "predict"),
             to=to,
             if_exists=if_exists,
+        )
+        unknown = loaded.without_history(table, db)
+    if unknown:
+        typer.echo(
+            f"unknown  {len(unknown):,} of {len(table):,} {loaded.task.entity_table} have no history by then "
+            f"(first: {first_three(unknown)}): their predictions rest on their own columns alone",
+            err=True,
         )
     if place is not None:
         typer.echo(f"wrote  {place}  {len(table):,} predictions", err=True)

@@ -12,7 +12,10 @@ import torch
 from torch_geometric.data import HeteroData
 from torch_geometric.data.storage import NodeStorage
 
+from graphlearn.database.stream import DATA, temporary_table
 from graphlearn.errors import TaskError, UsageError, first_three
+from graphlearn.features.columns import rows_sql
+from graphlearn.features.paths import Hub, Source, downs
 from graphlearn.schema import Database
 from graphlearn.schema.keys import kept_sql, key_sql, rows_of, time_sql
 from graphlearn.tasks import Task
@@ -132,6 +135,35 @@ def asked_of_database(
 
 #: Keys that are put into the SQL one by one.
 _FEW = 1000
+
+
+def without_history(task: Task, db: Database, pkey: pa.Array, seed_time: np.ndarray) -> pa.Array:
+    """Those of some entities that no row names which was known at their seed time.
+
+    All that a model can say of them rests on the columns of their own row and on what is known of everyone. None of
+    them if no table has a foreign key to the entity's.
+
+    Args:
+        task: The task.
+        db: The database.
+        pkey: Primary keys of entities, ``[N]``.
+        seed_time: int64 ``[N]`` microseconds UTC.
+    """
+    hidden = frozenset(task.remove_columns)
+    me = Hub("entity", task.entity_table)
+    below = [Source(me, path[-1].table, path) for path in downs(db.schema, task.entity_table, 1, hidden)]
+    if not below or not len(pkey):
+        return pkey.slice(0, 0)
+    rows = [f"SELECT key, time FROM ({rows_sql(db, source, [], hidden, keys=None)})" for source in below]
+    earlier = "<" if task.completes else "<="
+    with temporary_table(
+        db, "__asked", f"SELECT * FROM {DATA}", data=pa.table({"key": pkey, "us": seed_time})
+    ) as asked:
+        found = db.arrow(
+            f"SELECT a.key FROM {asked} AS a LEFT JOIN (SELECT key, min(time) AS first FROM ({' UNION ALL '.join(rows)}) "
+            f"GROUP BY key) AS r ON r.key = a.key WHERE NOT coalesce(r.first {earlier} a.us, false) ORDER BY a.key"
+        )
+    return found["key"].combine_chunks()
 
 
 def newest_time(graph: HeteroData) -> int:

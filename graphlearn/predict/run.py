@@ -20,7 +20,14 @@ from graphlearn.graph.text import TextEncoder
 from graphlearn.models import Ensemble, ModelConfig, RelationalModel
 from graphlearn.models.gbdt import Trees, mean_prediction
 from graphlearn.models.rdl import EncoderFactory
-from graphlearn.predict.entities import Asked, asked_of_database, asked_of_graph, entity_rows, time_asked
+from graphlearn.predict.entities import (
+    Asked,
+    asked_of_database,
+    asked_of_graph,
+    entity_rows,
+    time_asked,
+    without_history,
+)
 from graphlearn.predict.evaluate import Scored, compare
 from graphlearn.predict.write import check_place, write_predictions
 from graphlearn.schema import Database, Schema, connect
@@ -199,6 +206,21 @@ class Run:
         if to is not None:
             write_predictions(table, self, to, if_exists=if_exists, db=db)
         return table
+
+    def without_history(self, predictions: pd.DataFrame, db: Database | None = None) -> list[object]:
+        """The entities of :meth:`predict`'s table that no row named which was known at their time.
+
+        Their predictions rest on their own columns, and on what is known of everyone.
+
+        Args:
+            predictions: With the columns pkey and seed_time.
+            db: The database that was predicted from; by default the one that the run was trained on.
+        """
+        times = predictions["seed_time"].to_numpy().astype("datetime64[us]").astype(np.int64)
+        with self.reading(db) as own:
+            keys = pa.Array.from_pandas(predictions["pkey"])
+            found: list[object] = without_history(self.task, own, keys, times).to_pylist()
+        return found
 
     @contextmanager
     def reading(self, db: Database | None) -> Iterator[Database]:

@@ -18,6 +18,10 @@ from graphlearn.schema import connect
 from graphlearn.tasks import Task
 
 AT = "2021-11-15"
+UNKNOWN = (
+    "unknown  1 of 39 customers have no history by then (first: c018): their predictions rest on their own columns "
+    "alone\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +47,21 @@ def same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 def test_to_stdout(run, expected, capfd):
     assert main(["predict", str(run), "--at", AT]) == 0
     out, err = capfd.readouterr()
-    assert err == ""
+    assert err == UNKNOWN
     assert out.splitlines()[0] == "pkey,seed_time,prediction"
     same(pd.read_csv(io.StringIO(out), parse_dates=["seed_time"]), expected)
+
+
+def test_entities_without_history_are_told(run, capfd):
+    table = load(run).predict(at="2021-02-01")
+    unknown = load(run).without_history(table)
+    assert main(["predict", str(run), "--at", "2021-02-01"]) == 0
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 1 + len(table)
+    assert err == (
+        f"unknown  {len(unknown)} of {len(table)} customers have no history by then (first: {', '.join(unknown[:3])}): "
+        "their predictions rest on their own columns alone\n"
+    )
 
 
 def test_json(run, expected, capfd):
@@ -62,7 +78,7 @@ def test_to_a_file(run, shop, expected, tmp_path, capfd, ending):
     assert main(["predict", str(run), str(shop), "--at", AT, "--to", str(file)]) == 0
     out, err = capfd.readouterr()
     assert out == ""
-    assert err == f"wrote  {file}  {len(expected)} predictions\n"
+    assert err == UNKNOWN + f"wrote  {file}  {len(expected)} predictions\n"
     found = pd.read_parquet(file) if ending == "parquet" else pd.read_csv(file, parse_dates=["seed_time", "scored_at"])
     assert set(found.pop("run")) == {load(run).id}
     assert abs(found.pop("scored_at") - pd.Timestamp.now("UTC").tz_localize(None)).max() < pd.Timedelta("5 min")

@@ -75,6 +75,21 @@ def test_an_entity_that_appears_only_later_gets_a_prediction(run):
     pd.testing.assert_frame_equal(other, found, check_exact=True)
 
 
+def test_entities_without_history_are_named(run):
+    frames = tables()
+    orders = frames["orders"]
+    at = pd.Timestamp("2021-06-01")
+    table = run.predict(at=at)
+    seen = set(orders.loc[orders["placed"] <= at, "customer_id"])
+    expected = [key for key in table["pkey"] if key not in seen]
+    assert 0 < len(expected) < len(table)
+    assert run.without_history(table) == expected
+    first = orders.loc[orders["customer_id"] == expected[0], "placed"].min()
+    for time, unknown in ((first - pd.Timedelta(1, "us"), [expected[0]]), (first, [])):  # a row counts at its own time
+        assert run.without_history(run.predict(at=time, entities=[expected[0]])) == unknown
+    assert run.without_history(table.iloc[:0]) == []
+
+
 def test_entities_without_a_time_are_there_always(run):
     people = tables()["customers"]
     undated = people["customer_id"][people["joined"].isna()]
