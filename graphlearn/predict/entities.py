@@ -156,12 +156,12 @@ def without_history(task: Task, db: Database, pkey: pa.Array, seed_time: np.ndar
         return pkey.slice(0, 0)
     rows = [f"SELECT key, time FROM ({rows_sql(db, source, [], hidden, keys=None)})" for source in below]
     earlier = "<" if task.completes else "<="
-    with temporary_table(
-        db, "__asked", f"SELECT * FROM {DATA}", data=pa.table({"key": pkey, "us": seed_time})
-    ) as asked:
+    asked = pa.table({"key": pkey, "us": seed_time})
+    with temporary_table(db, "__asked", f"SELECT * FROM {DATA}", data=asked) as name:
+        first = f"SELECT key, min(time) AS time FROM ({' UNION ALL '.join(rows)}) GROUP BY key"
         found = db.arrow(
-            f"SELECT a.key FROM {asked} AS a LEFT JOIN (SELECT key, min(time) AS first FROM ({' UNION ALL '.join(rows)}) "
-            f"GROUP BY key) AS r ON r.key = a.key WHERE NOT coalesce(r.first {earlier} a.us, false) ORDER BY a.key"
+            f"SELECT a.key FROM {name} AS a LEFT JOIN ({first}) AS r ON r.key = a.key "
+            f"WHERE NOT coalesce(r.time {earlier} a.us, false) ORDER BY a.key"
         )
     return found["key"].combine_chunks()
 

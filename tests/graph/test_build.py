@@ -285,7 +285,7 @@ def test_hidden_columns_do_not_decide_the_order():
 
 @pytest.mark.parametrize("dated", [True, False])
 def test_rows_of_keys_alone_are_in_one_order(dated):
-    """Without a key or a feature of its own a row is what it names and when: the order of the source decides nothing."""
+    """A row without a key or a feature of its own is what it names and when: the source's order decides nothing."""
     draw = random.Random(0)
     pairs = [(draw.randrange(3), draw.choice([None, 0, 1, 2, 7]), draw.randrange(2)) for _ in range(200)]
     tables = (
