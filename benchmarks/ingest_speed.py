@@ -3,7 +3,7 @@
 A table of 2M rows of nine columns (keys, a time, floats, text, a decimal, a flag, a date) in PostgreSQL, MariaDB and
 SQLite. Two ways in turn:
 
-- *ours*: `open_source` with the URL: the server's tables and keys, one snapshot, every row into a local DuckDB file;
+- *ours*: `open_source` with the URL: the server's tables and keys, one snapshot, every row into DuckDB;
 - *driver*: the stream of ADBC (PostgreSQL, SQLite) or connectorx (MariaDB) into Arrow, thrown away batch by batch: what
   no way through that driver can beat. `driver/ours` is the share of its speed that is left.
 
@@ -151,7 +151,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, filled(server, args.rows, Path(folder)) as url:
             steps = {"ours": lambda: ours(url), "driver": lambda: driver(url, server)}  # noqa: B023 - used in this turn
             taken = interleaved_ms(steps, warmup=1, repeats=args.repeats)
-            row: dict[str, object] = {"case": f"{server} to a DuckDB file", "rows": args.rows}
+            row: dict[str, object] = {"case": f"{server} to DuckDB", "rows": args.rows}
             for way, times in taken.items():
                 row[way] = {**summary(times), "rows_per_s": round(args.rows / statistics.median(times) * 1e3)}
             row["driver/ours"] = round(statistics.median(taken["driver"]) / statistics.median(taken["ours"]), 2)

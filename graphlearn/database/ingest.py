@@ -1,4 +1,4 @@
-"""From a server's Arrow batches to a table of the local file."""
+"""From a server's Arrow batches to a table of the local copy."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ AHEAD = 4
 def copy_table(
     con: duckdb.DuckDBPyConnection, reader: Reader, table: ServerTable, bar: IngestBar, *, name: str | None = None
 ) -> None:
-    """Makes ``table`` a table of the local file, or replaces it.
+    """Makes ``table`` a table of the local copy, or replaces it.
 
     Args:
-        con: The connection that the local file is attached to.
+        con: The connection that the copy is attached to.
         reader: Where it is read from.
         table: The table.
         bar: What is told how far it is.
-        name: What it is called in the file; by default its own name.
+        name: What it is called there; by default its own name.
     """
     _write(con, reader, table, bar, f"CREATE OR REPLACE TABLE {table_name(name or table.name)} AS", "")
 

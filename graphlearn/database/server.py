@@ -1,4 +1,4 @@
-"""SQL servers and SQLite files: their tables are copied, as they are at one moment, into a local DuckDB file."""
+"""SQL servers and SQLite files: their tables are copied, as they are at one moment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from graphlearn.database.column_types import Reading
 from graphlearn.database.ingest import append_new, cast, copy_table
-from graphlearn.database.local import LocalFile, table_name
+from graphlearn.database.local import LocalCopy, LocalFile, table_name
 from graphlearn.database.progress import IngestBar
 from graphlearn.database.read_mysql import ChangedError, MysqlReader
 from graphlearn.database.read_postgresql import PostgresReader
@@ -36,13 +36,13 @@ STAGE = "__texts"
 
 
 def open_server(con: duckdb.DuckDBPyConnection, text: str, options: Options) -> Source:
-    """Copies the tables of a server into a local file and gives them as a source; nothing is written to the server.
+    """Copies the tables of a server and gives the copies as a source; nothing is written to the server.
 
     A connection that breaks is tried once more, from the beginning: half of one moment and half of another are no
     consistent state.
 
     Raises:
-        SourceError: If the server cannot be opened or read; the local file is then as before, or absent.
+        SourceError: If the server cannot be opened or read; a cache is then as before, or absent.
         UnknownNameError: If there is no such table, or no such kind of server.
     """
     url = parse_url(text)
@@ -58,9 +58,9 @@ def open_server(con: duckdb.DuckDBPyConnection, text: str, options: Options) -> 
 
 def _copy(con: duckdb.DuckDBPyConnection, url: URL, text: str, options: Options) -> Source:
     with _reader(url, text, options) as reader:
-        cache = None if options.cache is None else Path(options.cache).expanduser()
         origin = {"source": shown(url), "tables": options.tables, "exclude": sorted(options.exclude)}
-        local = LocalFile(con, cache, origin)
+        cache = options.cache
+        local = LocalCopy(con) if cache is None else LocalFile(con, Path(cache).expanduser(), origin)
         try:
             described = {table.name: _described(table) for table in reader.tables}
             local.drop_others(described)

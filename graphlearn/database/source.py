@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from graphlearn.database.local import LocalFile
+    from graphlearn.database.local import LocalCopy
 
 _FIXED = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|INTEGER|UINTEGER|FLOAT|DOUBLE|DECIMAL|BOOLEAN|DATE|TIME|INTERVAL")
 
@@ -45,7 +45,7 @@ class Source:
         added: The expressions of the columns that :meth:`add_column` added, by (table, column).
         comments: What the source says about (table, column), or about (table, "") as a whole.
         notes: What the user is to be told about how it was read.
-        local: The file that a server's tables were copied into.
+        local: What a server's tables were copied into.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Source:
         added: Mapping[tuple[str, str], str] | None = None,
         comments: Mapping[tuple[str, str], str] | None = None,
         notes: Iterable[str] = (),
-        local: LocalFile | None = None,
+        local: LocalCopy | None = None,
     ) -> None:
         self.con = con
         self.name = name

@@ -62,7 +62,7 @@ def connect(
         source: A DuckDB file, a folder of Parquet or CSV files or one such file, a RelBench 3 folder or its name on
             the Hub (``rel-f1``), ``{name: table}`` of pandas, Arrow or Polars tables, or the URL of a database:
             ``postgresql://``, ``mysql://``, ``mariadb://``, ``sqlite:///``, or any other that SQLAlchemy knows. Its
-            tables are copied into a local DuckDB file as they are at one moment.
+            tables are copied into DuckDB as they are at one moment.
         schema: What the tables mean, or the path of a saved manifest; what it leaves open is inferred. By default the
             source's own manifest, else its declared keys, else inferred from all rows.
         memory_limit: What DuckDB may use before it spills to disk, such as ``"4GB"``.

@@ -433,12 +433,21 @@ def test_types_through_any_driver(new_url):
     assert issubclass(RowReader, reader.Reader)
 
 
-def test_the_copy_goes_away_with_the_source(shop_url, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    db = gl.connect(shop_url("sqlite"))
-    assert len(list(tmp_path.iterdir())) == 1
+def test_a_copy_larger_than_memory_goes_to_disk_and_away_with_the_source(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'large.db'}"
+    run(url, "CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",
+        "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) "
+        "SELECT i, printf('%0400d', i) FROM n")  # fmt: skip
+    spilled = tmp_path / "spilled"
+    spilled.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spilled))
+    db = gl.connect(url, memory_limit="60MB", threads=1)
+    assert sum(file.stat().st_size for file in spilled.rglob("*") if file.is_file()) > 10_000_000
+    assert db.rows("SELECT count(*), sum(CAST(text AS BIGINT)), sum(length(text)) FROM t") == [
+        (200_000, 200_000 * 200_001 // 2, 80_000_000)
+    ]
     db.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(spilled.iterdir()) == []
 
 
 @pytest.mark.parametrize("server", ["mariadb", "sqlite"])
