@@ -25,8 +25,8 @@ VERSION = 1
 class LocalCopy:
     """Where a server's tables are copied to: a database in memory, attached as ``source``, which goes away.
 
-    DuckDB moves what exceeds its memory limit to its temporary folder. Into a file everything would be written, mostly to
-    be removed after one training: a sixth of the time of a copy.
+    DuckDB moves what exceeds its memory limit to its temporary folder. Into a file everything would be written, mostly
+    to be removed after one training: a sixth of the time of a copy.
     """
 
     is_update = False

@@ -23,7 +23,7 @@ from graphlearn.graph.nodes import NodeMap
 from graphlearn.graph.rows import RowWriter, feature_sql
 from graphlearn.graph.statistics import ColumnStatistics
 from graphlearn.graph.text import TextEncoder
-from graphlearn.ops.index import row_order, take_rows
+from graphlearn.ops.index import sort_rows, take_rows
 from graphlearn.schema.connect import Database
 from graphlearn.schema.keys import cell, check_unique, kept_sql, key_sql, match_sql, rows_of, tie_sql, time_sql
 from graphlearn.schema.schema import ForeignKey, Table
@@ -132,15 +132,19 @@ def read_table(
         tie, time, parents = tie[:done], time[:done].copy(), [parent[:done].copy() for parent in parents]
     num_undated = _put_undated_first(time) if undated else 0
     keys_of_order = [*([time] if table.time_col else []), *(parents if plain else [tie])]
-    order = row_order(*map(torch.from_numpy, keys_of_order))
-    del tie, keys_of_order  # memory that is given back is ready for the next column; new memory is slow to come by
+    order, first = sort_rows(*map(torch.from_numpy, keys_of_order))
+    del (
+        tie,
+        time,
+        keys_of_order,
+    )  # memory that is given back is ready for the next column; new memory is slow to come by
     arrow = {name: _joined(db, table, kept[name], chunk, order) for name, chunk in chunks.items()}
     if table.pkey and _may_repeat(arrow["__pkey"]):
         check_unique(db, table)
-    moments = _ordered(time, order) if table.time_col else None
+    moments = first if table.time_col else None
     if moments is not None:
         moments[:num_undated] = 0
-    del time
+    del first
     tf, col_stats = writer.finish(order)
     return TableRows(
         num_nodes=done,

@@ -87,9 +87,11 @@ void find_keys(uintptr_t slots, int bits, uintptr_t keys, int64_t num_keys, uint
 
 // Packs the leading bits of each key above the number of its row, ((key - least) >> drop) << bits | row, and puts what comes
 // out into parts of equal width: part 0 with all below `low` + 2^shift, the last one open above. Says where each part ends.
+// What was dropped goes into `rest`, one number of 16 bits per row, if that is not null.
 void split_keys(uintptr_t keys, int64_t size, int64_t least, int drop, int bits, int64_t low, int shift, int64_t num_parts,
-                uintptr_t out, uintptr_t ends, int threads) {
+                uintptr_t out, uintptr_t ends, uintptr_t rest, int threads) {
     const auto* key = pointer<const int64_t>(keys);
+    auto* dropped = pointer<uint16_t>(rest);
     auto* to = pointer<int64_t>(out);
     auto* end = pointer<int64_t>(ends);
     const int workers = worth(threads, size);
@@ -103,7 +105,10 @@ void split_keys(uintptr_t keys, int64_t size, int64_t least, int drop, int bits,
     auto part = [=](int64_t number) { return std::clamp<int64_t>((number - low) >> shift, 0, num_parts - 1); };
     parallel(workers, workers, [&](int64_t w) {
         int64_t* count = next.data() + w * num_parts;
-        for (int64_t i = begin(w), stop = begin(w + 1); i < stop; ++i) ++count[part(packed(i))];
+        for (int64_t i = begin(w), stop = begin(w + 1); i < stop; ++i) {
+            ++count[part(packed(i))];
+            if (dropped) dropped[i] = static_cast<uint16_t>((key[i] - static_cast<uint64_t>(least)) & ((1u << drop) - 1));
+        }
     });
     int64_t at = 0;
     for (int64_t p = 0; p < num_parts; ++p) {
@@ -121,8 +126,12 @@ void split_keys(uintptr_t keys, int64_t size, int64_t least, int drop, int bits,
 
 // For sorted numbers of a key above the `bits` of a row: which of them have the key of the one before or after (`places`,
 // and whether their key differs from the one before), then the row alone stays of each number. Returns how many have; if
-// they are more than `room`, that is all it does.
-int64_t split_ties(uintptr_t numbers, int64_t size, int bits, uintptr_t places, uintptr_t starts, int64_t room, int threads) {
+// they are more than `room`, that is all it does. If `values` is not null it gets the keys whole, from what is above the
+// rows, what `split_keys` dropped, and the least key: to fetch them by row would be to wait for memory at each.
+int64_t split_ties(uintptr_t numbers, int64_t size, int bits, uintptr_t places, uintptr_t starts, int64_t room,
+                   uintptr_t values, uintptr_t rest, int drop, int64_t least, int threads) {
+    auto* value = pointer<int64_t>(values);
+    const auto* dropped = pointer<const uint16_t>(rest);
     constexpr int64_t kChunk = 1 << 16;
     auto* number = pointer<int64_t>(numbers);
     const int64_t num_chunks = (size + kChunk - 1) / kChunk, mask = (int64_t{1} << bits) - 1;
@@ -156,7 +165,15 @@ int64_t split_ties(uintptr_t numbers, int64_t size, int bits, uintptr_t places, 
             }
             before = after;
         }
-        for (int64_t i = c * kChunk; i < end(c); ++i) number[i] &= mask;
+        for (int64_t i = c * kChunk; i < end(c); ++i) {
+            const int64_t row = number[i] & mask;
+            if (value) {
+                if (dropped && i + kAhead < end(c)) __builtin_prefetch(dropped + (number[i + kAhead] & mask));
+                const uint64_t whole = static_cast<uint64_t>(number[i] >> bits) << drop | (dropped ? dropped[row] : 0);
+                value[i] = static_cast<int64_t>(whole + static_cast<uint64_t>(least));
+            }
+            number[i] = row;
+        }
     });
     return at[num_chunks];
 }

@@ -116,11 +116,19 @@ def row_order(*keys: Tensor) -> Tensor | None:
     Returns:
         int64 ``[N]``: the row that comes first, second, …; rows that are equal keep their order.
     """
+    return sort_rows(*keys)[0]
+
+
+def sort_rows(*keys: Tensor) -> tuple[Tensor | None, Tensor]:
+    """What :func:`row_order` gives, and the first key in that order, which the sort has at hand."""
     if keys[0].device.type != "cpu":
-        return _lexsort(list(keys))
+        order = _lexsort(list(keys))
+        return order, keys[0][order]
     if _is_sorted([key.numpy() for key in keys]):
-        return None
-    return torch.from_numpy(_radix_order([_Key(key) for key in keys]))
+        return None, keys[0]
+    found, values = _radix_order([_Key(key) for key in keys])
+    order = torch.from_numpy(found)
+    return order, take_rows(keys[0], order) if values is None else torch.from_numpy(values)
 
 
 def _is_sorted(keys: list[_Ints]) -> bool:
@@ -170,13 +178,20 @@ class _Key:
         return found.view(np.int64)
 
 
-def _radix_order(keys: list[_Key]) -> _Ints:
-    """Sorts by as many leading bits of the first key as fit above a row's number, then again what still looks equal."""
+def _radix_order(keys: list[_Key]) -> tuple[_Ints, _Ints | None]:
+    """Sorts by as many leading bits of the first key as fit above a row's number, then again what still looks equal.
+
+    Returns:
+        The order, and the first key in it if it could be read off the sorted numbers.
+    """
     first = keys[0]
     bits = _bits(len(first.values) - 1)
     done = min(63 - bits, first.width)
-    order = _sorted_rows(first, done, bits)
-    place, starts = _split_ties(order, bits)  # where in `order` the rows stand that are not settled yet
+    order, rest = _sorted_rows(first, done, bits)
+    values = None if rest is None else np.empty(len(order), np.int64)
+    # where in `order` the rows stand that are not settled yet
+    place, starts = _split_ties(order, bits, values, rest, first.width - done, first.low)
+    looked_equal = place
     run = np.cumsum(starts, dtype=np.int64)  # which of those look equal so far
     size, used, width = len(place), 1, first.width
     while size > 0:
@@ -208,13 +223,19 @@ def _radix_order(keys: list[_Key]) -> _Ints:
         place = place[tied]
         run = np.cumsum(starts, dtype=np.int64)
         done, size = stop, len(place)
-    return order
+    if values is not None:
+        values[looked_equal] = first.values[order[looked_equal]]
+    return order, values
 
 
-def _sorted_rows(key: _Key, count: int, bits: int) -> _Ints:
+def _sorted_rows(key: _Key, count: int, bits: int) -> tuple[_Ints, npt.NDArray[np.uint16] | None]:
     """The first ``count`` bits of the key of each row, the row's number in the ``bits`` below, in increasing order.
 
     Several threads sort parts that fit into a core's cache.
+
+    Returns:
+        The numbers, and the bits of each row's key that had no place in them; None if they are more than 16, or nobody
+        looked at them.
     """
     size, threads = len(key.values), torch.get_num_threads()
     if kernels is None or threads < 2 or size < _BLOCK * threads or key.values.dtype != np.int64:
@@ -223,23 +244,34 @@ def _sorted_rows(key: _Key, count: int, bits: int) -> _Ints:
             packed[block] = key.bits(block, 0, count) << bits
             packed[block] |= np.arange(block.start, block.stop)
         packed.sort()
-        return packed
+        return packed, None
     # Most rows, as a sample tells, lie in 64 parts of equal width; the outermost parts take the rest.
     sample = np.sort(key.bits(slice(None, None, size // 1024), 0, count)) << bits
     low, high = int(sample[8]), int(sample[-8])
     shift = max(_bits(high - low) - 6, 0)
     packed, ends = np.empty(size, np.int64), np.empty(((high - low) >> shift) + 1, np.int64)
+    rest = np.empty(size, np.uint16) if key.width - count <= 16 else None
     kernels.split_keys(
         key.values.ctypes.data, size, key.low, key.width - count, bits, low, shift, len(ends), packed.ctypes.data,
-        ends.ctypes.data, threads,
+        ends.ctypes.data, 0 if rest is None else rest.ctypes.data, threads,
     )  # fmt: skip
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(np.ndarray.sort, np.split(packed, ends[:-1])))  # in place; numpy sorts without the GIL
-    return packed
+    return packed, rest
 
 
-def _split_ties(packed: _Ints, bits: int) -> tuple[_Ints, _Flags]:
+def _split_ties(
+    packed: _Ints,
+    bits: int,
+    values: _Ints | None = None,
+    rest: npt.NDArray[np.uint16] | None = None,
+    drop: int = 0,
+    least: int = 0,
+) -> tuple[_Ints, _Flags]:
     """Leaves of each sorted number the row's, which is in its lowest ``bits``.
+
+    With ``values`` (needs the kernels) the keys go there: ``least`` + what stands above the row, and below it the
+    ``drop`` bits of ``rest``.
 
     Returns:
         Where the numbers stand that above these bits are equal to the one before or after, and which of those differ
@@ -251,6 +283,7 @@ def _split_ties(packed: _Ints, bits: int) -> tuple[_Ints, _Flags]:
             place, starts = np.empty(count, np.int64), np.empty(count, bool)
             room, count = count, kernels.split_ties(
                 packed.ctypes.data, len(packed), bits, place.ctypes.data, starts.ctypes.data, count,
+                0 if values is None else values.ctypes.data, 0 if rest is None else rest.ctypes.data, drop, least,
                 torch.get_num_threads(),
             )  # fmt: skip
             if count <= room:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from graphlearn.ops import index as module
-from graphlearn.ops.index import KeyTable, index_to_csr, row_order, take_rows
+from graphlearn.ops.index import KeyTable, index_to_csr, row_order, sort_rows, take_rows
 
 SMALLEST, LARGEST = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
 native = pytest.mark.skipif(module.kernels is None, reason="the native kernels are not built")
@@ -53,6 +53,28 @@ def test_the_order_of_many_rows_is_that_of_torchs_stable_sorts(step):
         assert order is not None
         torch.testing.assert_close(order, module._lexsort([time, tie]), rtol=0, atol=0)
         assert row_order(time[order], tie[order]) is None
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("span", [1, 1_000, 10**6, 10**14, 2**62], ids=lambda n: f"{n:.0e}")
+def test_the_first_key_comes_in_order_too(span, threads, kernels):
+    """Whether its bits all fit beside the row's number, all but 16, or fewer; with a least key below zero, and ties."""
+    generator = torch.Generator().manual_seed(0)
+    key = torch.randint(-(span // 2), span - span // 2, (200_000,), generator=generator)
+    key[::1000] = key[0]
+    tie = torch.randint(5, (200_000,), generator=generator, dtype=torch.int32)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        order, values = sort_rows(key, tie)
+    finally:
+        torch.set_num_threads(before)
+    assert order is not None
+    torch.testing.assert_close(order, module._lexsort([key, tie]), rtol=0, atol=0)
+    torch.testing.assert_close(values, key[order], rtol=0, atol=0)
+    again, same = sort_rows(values, tie[order])
+    assert again is None
+    assert same.equal(values)
 
 
 @pytest.mark.parametrize("distinct", [1, 40, 3_000, 65_536, 200_000, 10**9])
