@@ -1,28 +1,28 @@
 """How much does it save to compute equal states of labelled copies once?    python benchmarks/kl_speed.py --graphs 12
 
-One training step (forward, backward, Adam) of a (1,2) network on one graph of EXP at a time, all pairs of nodes labelled,
-on one core. *ours*: KLGNN with shared states, found once before (as a pre_transform does; *prepare_ms*, per graph and
-not part of a step). *peer*: the same network, same weights, as PyG users would write it: all copies replicated into one
-batch of graphs (made before, too) and PyG's message passing. Both losses are compared to be the same number. *order*:
-"none" labels each set of two once with one label (1,597 copies a graph in the mean), "all" both orders.
+One training step (forward, backward, Adam) of a (1,2) network on one graph of EXP at a time, all pairs of nodes
+labelled, on one core. *ours*: KLGNN with shared states, found once before (as a pre_transform does; *prepare*, per
+graph and not part of a step). *peer*: the same network, same weights, as PyG users would write it: all copies
+replicated into one batch of graphs (made before, too) and PyG's message passing. Both losses are compared to be the
+same number. *order*: "none" labels each set of two once with one label, "all" both orders.
 
-Memory is the peak of what torch allocates in a step, counted by its profiler, and *rss_mb* the largest size of the whole
-process while it only runs our steps. CPU time beside wall time, because the machine is shared.
+*peak_mb* is the most that torch allocates in a step, counted by its profiler, largest of all graphs; *process_mb* the
+largest size of the whole process after our steps and before any of the peer's. CPU time beside wall time, because the
+machine is shared.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from common import emit, versions
+from kl_expressive import read_pairs
 from torch import Tensor
 from torch.nn import LayerNorm, Linear, Module, Parameter, ReLU, Sequential
 from torch_geometric.data import Data
@@ -30,10 +30,9 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter
 
 from graphlearn.models import KLGNN, LabelTuples
+from graphlearn.models.label_tuples import LabelledData
 from graphlearn.nn import KLConv
 from graphlearn.ops import copy_rows
-
-DATA = Path(os.environ.get("GRAPHLEARN_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 class PeerConv(MessagePassing):
@@ -42,7 +41,11 @@ class PeerConv(MessagePassing):
     def __init__(self, channels: int) -> None:
         super().__init__(aggr="add")
         self.eps = Parameter(torch.zeros(()))
-        self.lin_in, self.norm, self.lin_out = Linear(channels, channels), LayerNorm(channels), Linear(channels, channels)
+        self.lin_in, self.norm, self.lin_out = (
+            Linear(channels, channels),
+            LayerNorm(channels),
+            Linear(channels, channels),
+        )
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         hidden = self.propagate(edge_index, x=x) + (1 + self.eps) * x
@@ -71,20 +74,6 @@ def mlp(size: int, channels: int) -> Sequential:
     return Sequential(Linear(size, channels), ReLU(), Linear(channels, channels))
 
 
-def read_graphs(name: str, limit: int | None = None) -> list[Data]:
-    """The graphs of EXP.txt or CEXP.txt; with a limit, some from the whole file."""
-    lines = (DATA / "expressiveness" / f"{name}.txt").read_text().splitlines()
-    graphs, at = [], 1
-    for _ in range(int(lines[0])):
-        size, label = map(int, lines[at].split())
-        rows = [list(map(int, line.split())) for line in lines[at + 1 : at + 1 + size]]
-        pairs = [(u, v) for v, row in enumerate(rows) for u in row[2:]]
-        x = torch.nn.functional.one_hot(torch.tensor([row[0] for row in rows]), 2).float()
-        graphs.append(Data(x=x, edge_index=torch.tensor(pairs).t().contiguous(), y=label, num_nodes=size))
-        at += 1 + size
-    return graphs if limit is None else graphs[:: max(1, len(graphs) // limit)][:limit]
-
-
 def model(channels: int, layers: int, order: str) -> KLGNN:
     torch.manual_seed(0)
     return KLGNN(
@@ -101,7 +90,11 @@ def step(net: Module, optimizer: torch.optim.Optimizer, *args: object, **kwargs:
     return float(loss.detach())
 
 
-def peak_mb(run: object) -> float:
+def our_step(net: KLGNN, optimizer: torch.optim.Optimizer, data: LabelledData) -> float:
+    return step(net, optimizer, data.x, data.edge_index, copies=data.copies)
+
+
+def peak_mb(run: Callable[[], object]) -> float:
     """The peak of what a step allocates above what was there before it."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as prof:
         run()
@@ -119,19 +112,25 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only-ours", action="store_true", help="print the peak size of the process with our steps alone")
     parser.add_argument("--tiny", action="store_true", help="two graphs and repeats, nothing stored")
     parser.add_argument("--no-store", action="store_true", help="only print")
     args = parser.parse_args()
     if args.tiny:
         args.graphs, args.repeats, args.channels, args.layers = 2, 2, 4, 2
     torch.set_num_threads(1)
-    graphs = read_graphs("EXP", args.graphs)
+    graphs = read_pairs("EXP", args.graphs)
+    process_mb = {}
     for order in ("none", "all"):
-        measure(args, graphs, order)
+        net = model(args.channels, args.layers, order)
+        optimizer = torch.optim.Adam(net.parameters())
+        for data in graphs:
+            our_step(net, optimizer, net.tuples(data))
+        process_mb[order] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    for order in ("none", "all"):
+        measure(args, graphs, order, process_mb[order])
 
 
-def measure(args: argparse.Namespace, graphs: list[Data], order: str) -> None:
+def measure(args: argparse.Namespace, graphs: list[Data], order: str, process_mb: int) -> None:
     ours = model(args.channels, args.layers, order)
     peer = Peer(ours, args.channels, args.layers)
     optimizers = {net: torch.optim.Adam(net.parameters(), lr=1e-4) for net in (ours, peer)}
@@ -141,19 +140,19 @@ def measure(args: argparse.Namespace, graphs: list[Data], order: str) -> None:
     sizes, copies_of = [], []
     for data in graphs:
         ptr = torch.tensor([0, data.num_nodes])
-        found = timed("prepare", wall, cpu, lambda data=data: ours.tuples(data))
+        found = timed("prepare", wall, cpu, partial(ours.tuples, data))
         copies = found.copies
         index, graph, _ = ours.tuples.tuples(data.edge_index, ptr)
         rows = copy_rows(data.edge_index, ptr, index, graph, same_label=order == "none")
         copies_of.append(graph.numel())
-        sizes.append((rows.node.numel() * (args.layers + 1), copies.node.numel() + sum(r.own.numel() for r in copies.rounds)))
+        sizes.append(
+            (rows.node.numel() * (args.layers + 1), copies.node.numel() + sum(r.own.numel() for r in copies.rounds))
+        )
         x = data.x[rows.node]
         runs = {
-            "ours": lambda data=data, copies=copies: step(
-                ours, optimizers[ours], data.x, data.edge_index, copies=copies
-            ),
-            "peer": lambda x=x, rows=rows, count=graph.numel(): step(
-                peer, optimizers[peer], x, rows.label, rows.edge_index, rows.copy, count
+            "ours": partial(our_step, ours, optimizers[ours], found),
+            "peer": partial(
+                step, peer, optimizers[peer], x, rows.label, rows.edge_index, rows.copy, graph.numel()
             ),
         }  # fmt: skip
         for turn in range(args.repeats + 1):
@@ -173,12 +172,17 @@ def measure(args: argparse.Namespace, graphs: list[Data], order: str) -> None:
         row[name] = {"wall_ms": round(quartiles[1], 2), "wall_iqr_ms": round(quartiles[2] - quartiles[0], 2),
                      "cpu_ms": round(statistics.median(cpu[name]), 2)}  # fmt: skip
     row["peak_mb"] = {name: round(max(found), 1) for name, found in memory.items()}
+    row["process_mb"] = process_mb
     row["peer/ours time"] = round(statistics.median(cpu["peer"]) / statistics.median(cpu["ours"]), 1)
-    row["ours/peer memory"] = round(statistics.median(a / b for a, b in zip(memory["ours"], memory["peer"], strict=True)), 4)
+    row["ours/peer memory"] = round(
+        statistics.median(a / b for a, b in zip(memory["ours"], memory["peer"], strict=True)), 4
+    )
     emit({**row, **versions()}, None if args.tiny or args.no_store else "kl_speed")
 
 
-def timed(name: str, wall: dict[str, list[float]] | None, cpu: dict[str, list[float]], run: object) -> object:
+def timed(
+    name: str, wall: dict[str, list[float]] | None, cpu: dict[str, list[float]], run: Callable[[], object]
+) -> object:
     start, used = time.perf_counter(), time.process_time()
     out = run()
     if wall is not None:

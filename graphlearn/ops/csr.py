@@ -52,11 +52,7 @@ def gather_reduce(
     rowptr = rowptr.long().contiguous()
     col = None if col is None else col.contiguous()
     weight = None if weight is None else weight.contiguous()
-    differentiable = x.requires_grad or (weight is not None and weight.requires_grad)
-    if not (differentiable and torch.is_grad_enabled()):
-        return _forward(x, weight, rowptr, col, reduce, need_arg=False)[0]
-    out: Tensor = _GatherReduce.apply(x, weight, rowptr, col, reduce)[0]  # type: ignore[no-untyped-call]
-    return out
+    return _run(x, weight, rowptr, col, reduce)
 
 
 def gather_rows(x: Tensor, index: Tensor) -> Tensor:
@@ -97,6 +93,15 @@ def csr_from_edge_index(edge_index: Tensor, num_dst: int) -> tuple[Tensor, Tenso
     dst, order = edge_index[1].sort(stable=True)
     bounds = torch.arange(num_dst + 1, device=dst.device, dtype=dst.dtype)
     return torch.searchsorted(dst, bounds), edge_index[0][order]
+
+
+@torch.compiler.disable  # a kernel that reads addresses cannot be traced: compiled models call it as it is
+def _run(x: Tensor, weight: Tensor | None, rowptr: Tensor, col: Tensor | None, reduce: Reduce) -> Tensor:
+    differentiable = x.requires_grad or (weight is not None and weight.requires_grad)
+    if not (differentiable and torch.is_grad_enabled()):
+        return _forward(x, weight, rowptr, col, reduce, need_arg=False)[0]
+    out: Tensor = _GatherReduce.apply(x, weight, rowptr, col, reduce)[0]  # type: ignore[no-untyped-call]
+    return out
 
 
 def _forward(
