@@ -8,8 +8,8 @@ from torch import Tensor
 from graphlearn.ops.tuples import power_graph
 
 
-def modularity_clusters(edge_index: Tensor, num_nodes: int, *, resolution: float = 0.5, rounds: int = 20) -> Tensor:
-    r"""A cluster of each node, by moves that raise the modularity: nodes move at once, half of them in each round.
+def modularity_clusters(edge_index: Tensor, num_nodes: int, *, resolution: float = 0.5, rounds: int = 50) -> Tensor:
+    r"""A cluster of each node, by moves that raise the modularity, of nodes that gain more than their neighbours.
 
     .. math:: \Delta_{v \to c} = w_{v,c} - \mathrm{resolution} \cdot \frac{d_v\, D_c}{2m}
 
@@ -27,7 +27,7 @@ def modularity_clusters(edge_index: Tensor, num_nodes: int, *, resolution: float
     if src.numel() == 0:
         return cluster
     degree = torch.bincount(src, minlength=num_nodes).double()
-    for turn in range(rounds):
+    for _ in range(rounds):
         weight = degree.new_zeros(num_nodes).index_add_(0, cluster, degree)
         # Into each neighbouring cluster and, with no edge, into the own one.
         pairs = torch.cat([src * num_nodes + cluster[dst], every * num_nodes + cluster])
@@ -39,9 +39,12 @@ def modularity_clusters(edge_index: Tensor, num_nodes: int, *, resolution: float
         best = gain.new_full((num_nodes,), -torch.inf).scatter_reduce_(0, node, gain, "amax")
         ties = target.masked_fill(gain < best[node] - _TIE, num_nodes)
         choice = torch.full_like(cluster, num_nodes).scatter_reduce_(0, node, ties, "amin")
-        stay = gain[place[src.numel() :]]
-        # Two neighbours that moved at once would swap places for ever.
-        moves = (best > stay + _TIE) & (every % 2 == turn % 2)
+        rise = best - gain[place[src.numel() :]]
+        # Two neighbours that moved at once would swap places for ever: only who gains most among its neighbours moves.
+        rank = torch.empty_like(every)
+        rank[rise.argsort(stable=True, descending=True)] = every
+        first = torch.full_like(every, num_nodes).scatter_reduce_(0, src, rank[dst], "amin")
+        moves = (rise > _TIE) & (rank < first)
         cluster = torch.where(moves, choice, cluster)
     return cluster
 

@@ -211,7 +211,8 @@ def share_states(
     node, label = rows.node[sample], rows.label[sample]
     rounds = []
     for _ in range(num_rounds):
-        heard = _mix(_mix(state[source]) + edge_hash)
+        # Times three, so that state 0 over edge 1 is not state 1 over edge 0.
+        heard = _mix(_mix(state[source]) * 3 + edge_hash)
         before = state
         state, sample = _classes(_mix(before) * 3 + torch.zeros_like(before).index_add_(0, into, heard))
         entry = expand(neighbours, sample)[1]
