@@ -16,7 +16,7 @@ import time
 import torch
 from common import emit, versions
 from torch import Tensor
-from torch.nn import Linear, Sequential
+from torch.nn import Linear, ReLU, Sequential
 
 from graphlearn.models import KLGNN, LabelTuples
 from graphlearn.nn import KLConv
@@ -95,8 +95,10 @@ def train(
     start = time.process_time()
     torch.manual_seed(args.seed)
     base = [KLConv(args.channels, norm=False) for _ in range(args.layers)]
-    # Sines stay apart for the few kinds of copies that there are, where ReLUs of such sums can fall together.
-    copy_net = Sequential(Linear(args.channels, args.channels), Sine(), Linear(args.channels, args.channels), Sine())
+    # Sines stay apart for the few kinds of local copies, where ReLUs of such sums fall together; for the many kinds of
+    # whole copies ReLUs learn better.
+    act = Sine() if tuples.hops == 0 else ReLU()
+    copy_net = Sequential(Linear(args.channels, args.channels), act, Linear(args.channels, args.channels), act)
     net = KLGNN(
         base, args.channels, tuples=tuples, encoder=Linear(1, args.channels), copy_net=copy_net,
         head=Linear(args.channels, 1), copy_pool="sum",

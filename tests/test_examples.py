@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parents[1] / "examples"
 PROMISES = {
     "churn.py": (["--customers", "200"], r"test AUROC 0\.\d+ \(frozen\), best possible 0\.\d+"),
     "fused_messages.py": (["--nodes", "2000"], r"the same numbers as SAGEConv on 40,000 edges"),
+    "kl_substructures.py": (["--graphs", "400"], r"l = 4: triangles 0\.0000, 4-cycles 0\.0000"),
     "moved_run.py": (["--customers", "200"], r"predictions, equal to the last bit: True"),
     "own_labels.py": (["--customers", "200"], r"test MAE \d+\.\d+ \(frozen\)"),
     "own_pyg_model.py": (["--customers", "200"], r"test AUROC of an own PyG model after one pass: 0\.\d+"),

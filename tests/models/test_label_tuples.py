@@ -48,9 +48,7 @@ def test_a_loader_gives_what_the_model_finds_by_itself(l, among):  # noqa: E741
     data = [graph(n) for n in (3, 1, 4, 5)]
     expected = torch.cat([net(d.x, d.edge_index) for d in data])
     ready = [tuples(d) for d in data]
-    found = []
-    for batch in DataLoader(ready, batch_size=3):
-        found.append(net(batch.x, batch.edge_index, batch=batch.batch, copies=batch.copies))
+    found = [net(b.x, b.edge_index, batch=b.batch, copies=b.copies) for b in DataLoader(ready, batch_size=3)]
     torch.testing.assert_close(torch.cat(found), expected)
 
 

@@ -24,7 +24,7 @@ def test_each_copy_is_the_graph_with_its_labels():
         start, end = PTR[graph[copy]].item(), PTR[graph[copy] + 1].item()
         mine = rows.copy == copy
         assert rows.node[mine].tolist() == list(range(start, end))
-        labels = {v: 0 for v in range(start, end)} | dict(zip(reversed(nodes), (2, 1), strict=True))
+        labels = dict.fromkeys(range(start, end), 0) | dict(zip(reversed(nodes), (2, 1), strict=True))
         assert rows.label[mine].tolist() == [labels[v] for v in range(start, end)]
         edges = rows.edge_index[:, rows.copy[rows.edge_index[0]] == copy]
         expected = PATH if start == 0 else PATH[:, :0]
