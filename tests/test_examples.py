@@ -17,6 +17,7 @@ PROMISES = {
     "fused_messages.py": (["--nodes", "2000"], r"the same numbers as SAGEConv on 40,000 edges"),
     "graph_parsing.py": (["--graphs", "40", "--epochs", "5"], r"two rings of ten, parsed: 20 -> .*2 nodes"),
     "gnp_readout.py": (["--steps", "150"], r"harmonic mean  learned harmonic mean .* error on larger sets 0\.\d\d %"),
+    "kl_substructures.py": (["--graphs", "400"], r"l = 4: triangles 0\.0000, 4-cycles 0\.0000"),
     "moved_run.py": (["--customers", "200"], r"predictions, equal to the last bit: True"),
     "own_labels.py": (["--customers", "200"], r"test MAE \d+\.\d+ \(frozen\)"),
     "walk_pool_links.py": (["--nodes", "80"], r"AUC on hidden links after three passes: 0\.\d+"),

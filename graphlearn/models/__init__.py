@@ -3,6 +3,10 @@
 from graphlearn.models.ensemble import Ensemble
 from graphlearn.models.frame import frame_encoder
 from graphlearn.models.graph_parsing import GraphParsingNetwork
+from graphlearn.models.kl_gnn import KLGNN
+from graphlearn.models.kl_presets import IDGNN, MoleculeKL, PairLabelGNN
+from graphlearn.models.label_tuples import LabelTuples
+from graphlearn.models.ppgn import PPGN
 from graphlearn.models.rdl import ModelConfig, RelationalModel
 from graphlearn.models.seal import SEALLinkPredictor
 from graphlearn.models.walk_pool import WalkPoolLinkPredictor
@@ -10,7 +14,13 @@ from graphlearn.models.walk_pool import WalkPoolLinkPredictor
 __all__ = [
     "Ensemble",
     "GraphParsingNetwork",
+    "IDGNN",
+    "KLGNN",
+    "LabelTuples",
     "ModelConfig",
+    "MoleculeKL",
+    "PPGN",
+    "PairLabelGNN",
     "RelationalModel",
     "SEALLinkPredictor",
     "WalkPoolLinkPredictor",

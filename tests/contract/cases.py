@@ -16,9 +16,12 @@ from torch_frame.data.stats import StatType
 
 from graphlearn.nn import (
     AgeEncoder,
+    DensePairConv,
     GNPAggregation,
     GraphParsingPooling,
     HeteroSAGEConv,
+    KLConv,
+    LabelEmbedding,
     NodeHead,
     RowEncoder,
     SeedFeatures,
@@ -231,6 +234,18 @@ def reorder_links(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], None]:
     return (x[order], place[edge_index.flip(1)], batch[order], place[candidate]), None
 
 
+def reorder_nodes(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
+    """Nodes numbered otherwise, and the edges in another order."""
+    x, edge_index, edge_attr = args
+    order, edges = shuffled(len(x)), shuffled(len(edge_attr))
+    return (x[order], order.argsort()[edge_index][:, edges], edge_attr[edges]), order
+
+
+def reorder_pairs(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
+    order = shuffled(len(args[0]))
+    return tuple(arg[order] for arg in args), order
+
+
 CASES = {
     "AgeEncoder": Case(
         build=lambda: AgeEncoder(num_decays=3),
@@ -251,11 +266,40 @@ CASES = {
         join=join_groups,
         reorder=reorder_groups,
     ),
+    "DensePairConv": Case(
+        build=lambda: DensePairConv(3),
+        inputs=lambda seed: (
+            torch.randn(2, 4, 4, 3, generator=generator(seed)),
+            torch.tensor([[True] * 4, [True] * 2 + [False] * 2]),
+        ),
+        join=lambda a, b: (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])),
+        reorder=reorder_pairs,
+    ),
     "HeteroSAGEConv": Case(
         build=lambda: HeteroSAGEConv(3, 4, edge_types=EDGES),
         inputs=graph,
         join=lambda a, b: (join_dicts(a[0], b[0]), join_csr(a[0], a[1], b[1])),
         reorder=reorder_sage,
+    ),
+    "KLConv": Case(
+        build=lambda: KLConv(3, edge_dim=2),
+        inputs=lambda seed: (
+            torch.randn(5, 3, generator=generator(seed)),
+            torch.randint(4, (2, 7), generator=generator(seed)),
+            torch.randn(7, 2, generator=generator(seed)),
+        ),
+        join=lambda a, b: (
+            torch.cat([a[0], b[0]]),
+            torch.cat([a[1], b[1] + len(a[0])], dim=1),
+            torch.cat([a[2], b[2]]),
+        ),
+        reorder=reorder_nodes,
+    ),
+    "LabelEmbedding": Case(
+        build=lambda: LabelEmbedding(3, 2),
+        inputs=lambda seed: (torch.randn(4, 3, generator=generator(seed)), torch.tensor([0, 1, 2, 0])),
+        join=lambda a, b: (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])),
+        reorder=reorder_dates,
     ),
     "NodeHead": Case(
         build=lambda: NodeHead(3, "multiclass_classification", num_classes=4),
