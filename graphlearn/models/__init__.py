@@ -12,14 +12,14 @@ from graphlearn.models.seal import SEALLinkPredictor
 from graphlearn.models.walk_pool import WalkPoolLinkPredictor
 
 __all__ = [
-    "Ensemble",
-    "GraphParsingNetwork",
     "IDGNN",
     "KLGNN",
+    "PPGN",
+    "Ensemble",
+    "GraphParsingNetwork",
     "LabelTuples",
     "ModelConfig",
     "MoleculeKL",
-    "PPGN",
     "PairLabelGNN",
     "RelationalModel",
     "SEALLinkPredictor",
