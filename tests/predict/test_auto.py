@@ -13,6 +13,7 @@ from little_shop import labels, make_task, open_tables, tables, train_fast
 from graphlearn.errors import RunError, UsageError
 from graphlearn.features import Aggregates
 from graphlearn.predict import load
+from graphlearn.training.search import CONFIGS
 
 KINDS = ("constant", "gbdt", "fused", "auto")
 TYPES = ("binary_classification", "regression", "multiclass_classification", "multilabel_classification")
@@ -54,7 +55,7 @@ def test_what_a_run_is_made_of(runs):
     assert runs["constant"].model is runs["constant"].aggregates is runs["constant"].trees is None
     assert runs["gbdt"].model is None
     assert isinstance(runs["gbdt"].aggregates, Aggregates)
-    assert len(runs["gbdt"].trees) == 3
+    assert len(runs["gbdt"].trees) == len(CONFIGS)
     assert not (runs["gbdt"].folder / "model.safetensors").exists()
     fused = runs["fused"]
     assert fused.kind == "fused"
