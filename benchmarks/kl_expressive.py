@@ -105,7 +105,7 @@ def network(size: int, out: int, tuples: LabelTuples, layers: int, channels: int
     )  # fmt: skip
 
 
-def separation(name: str, graphs: list[Data], l: int, args: argparse.Namespace) -> dict[str, object]:  # noqa: E741
+def separation(name: str, graphs: list[Data], l: int, args: argparse.Namespace) -> dict[str, object]:  # noqa: E741 - the paper's letter
     start = time.process_time()
     tuples = LabelTuples(l, order=args.order, num_rounds=args.layers)
     generator = torch.Generator().manual_seed(0)
@@ -163,7 +163,7 @@ def folds(name: str, graphs: list[Data]) -> list[list[int]]:
 
 def accuracy(name: str, graphs: list[Data], fold: int | None, args: argparse.Namespace) -> dict[str, object]:
     """Trains on all graphs but those of a fold (None: on all), and tests on those (on all)."""
-    start, l = time.process_time(), LABELS[name]  # noqa: E741
+    start, l = time.process_time(), LABELS[name]  # noqa: E741 - the paper's letter
     tuples = LabelTuples(l, order=args.order, num_rounds=args.layers)
     test = list(range(len(graphs))) if fold is None else folds(name, graphs)[fold]
     train = test if fold is None else sorted(set(range(len(graphs))) - set(test))
@@ -258,7 +258,7 @@ def main() -> None:
         args.accuracy = ["SR25"]
     for name in args.data if args.tiny or not args.accuracy else []:
         graphs = READ[name]()[: 4 if args.tiny else None]
-        for l in (0, LABELS[name]):  # noqa: E741
+        for l in (0, LABELS[name]):  # noqa: E741 - the paper's letter
             emit({**separation(name, graphs, l, args), **versions()}, store)
     for name in args.accuracy:
         graphs = READ[name]()[: 4 if args.tiny else None]

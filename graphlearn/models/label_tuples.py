@@ -96,7 +96,7 @@ class LabelTuples(BaseTransform):  # type: ignore[misc]
 
     def __init__(
         self,
-        l: int,  # noqa: E741
+        l: int,  # noqa: E741 - the paper's letter
         *,
         among: Among = "all",
         max_distance: int = 3,

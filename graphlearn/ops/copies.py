@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from graphlearn.errors import first_three
-from graphlearn.ops.tuples import check_graphs, expand, power_graph
+from graphlearn.ops.lists import expand
+from graphlearn.ops.tuples import check_graphs, power_graph
 
 PerNode = Literal["all", "first"]
 

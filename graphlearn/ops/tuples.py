@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graphlearn.errors import check_positive, first_three, unknown_name
+from graphlearn.ops.lists import contains, expand
 
 Among = Literal["all", "connected", "distance", "cluster"]
 Order = Literal["all", "sample", "none"]
@@ -140,17 +141,9 @@ def power_graph(edge_index: Tensor, num_nodes: int, hops: int) -> Tensor:
         start, end = _split(newest, num_nodes)
         entry, place = expand(near[0], end)
         reached: Tensor = torch.unique(start[entry] * num_nodes + near[1][place])
-        newest = reached[~_contains(keys, reached) & (reached // max(num_nodes, 1) != reached % max(num_nodes, 1))]
+        newest = reached[~contains(keys, reached) & (reached // max(num_nodes, 1) != reached % max(num_nodes, 1))]
         keys = torch.cat([keys, newest]).sort().values
     return _split(keys, num_nodes)
-
-
-def expand(rowptr: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """The entries of the lists ``row``, one after the other: which of ``row`` each belongs to, and its position."""
-    first, count = rowptr[row], rowptr[row + 1] - rowptr[row]
-    owner = torch.arange(row.numel(), device=row.device).repeat_interleave(count)
-    place = torch.arange(owner.numel(), device=row.device) + (first - (count.cumsum(0) - count))[owner]
-    return owner, place
 
 
 def check_graphs(edge_index: Tensor, ptr: Tensor) -> Tensor:
@@ -198,7 +191,7 @@ def _cliques(rowptr: Tensor, col: Tensor, size: int, *, complete: bool) -> list[
         owner, place = expand(rowptr, sets[-1][-1])
         grown = torch.cat([sets[-1][:, owner], col[place][None]])
         if not complete and grown.size(0) > 2:
-            grown = grown[:, _contains(keys, grown[:-2] * num_nodes + grown[-1]).all(dim=0)]
+            grown = grown[:, contains(keys, grown[:-2] * num_nodes + grown[-1]).all(dim=0)]
         sets.append(grown)
     return sets
 
@@ -248,10 +241,3 @@ def _csr(pairs: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
 
 def _split(keys: Tensor, num_nodes: int) -> Tensor:
     return torch.stack([keys // max(num_nodes, 1), keys % max(num_nodes, 1)])
-
-
-def _contains(keys: Tensor, wanted: Tensor) -> Tensor:
-    """Whether each of ``wanted`` is among the sorted ``keys``."""
-    if keys.numel() == 0:
-        return torch.zeros_like(wanted, dtype=torch.bool)
-    return keys[torch.searchsorted(keys, wanted.contiguous()).clamp_max(keys.numel() - 1)] == wanted

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from graphlearn.ops.lists import contains, expand
 from graphlearn.sampling.random import stream
 
 
@@ -19,9 +20,9 @@ def enclosing_nodes(
     first = torch.arange(num_links, device=links.device) * num_nodes
     front = found = distinct((links + first).flatten())
     for _ in range(num_hops):
-        key, to = expand(rowptr, col, front, num_nodes)
+        key, to = neighbours(rowptr, col, front, num_nodes)
         near = distinct(key - key % num_nodes + to)
-        front = near[~is_in(near, found)]
+        front = near[~contains(found, near)]
         if cap is not None and link_key is not None:
             link = front // num_nodes
             # Which are kept depends on the link and the node alone. `>> 1` of the unsigned number keeps its order.
@@ -40,9 +41,9 @@ def enclosing_edges(rowptr: Tensor, col: Tensor, links: Tensor, found: Tensor) -
     Sources and targets are places in ``found``, sorted by target, then source.
     """
     num_nodes, num_links = rowptr.numel() - 1, links.size(1)
-    key, to = expand(rowptr, col, found, num_nodes)
+    key, to = neighbours(rowptr, col, found, num_nodes)
     near = key - key % num_nodes + to
-    inside = is_in(near, found)
+    inside = contains(found, near)
     src, dst = torch.searchsorted(found, near[inside]), torch.searchsorted(found, key[inside])
     pair = torch.searchsorted(found, links + torch.arange(num_links, device=links.device) * num_nodes)
     dst, src = torch.cat([dst, pair.flatten()]), torch.cat([src, pair.flip(0).flatten()])
@@ -51,21 +52,10 @@ def enclosing_edges(rowptr: Tensor, col: Tensor, links: Tensor, found: Tensor) -
     return torch.stack([edge % size, edge // size]), pair
 
 
-def expand(rowptr: Tensor, col: Tensor, key: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+def neighbours(rowptr: Tensor, col: Tensor, key: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     """Each key repeated for its node's neighbours, and those neighbours; ``[sum of degrees]`` each."""
-    node = key % num_nodes
-    degree = rowptr[node + 1] - rowptr[node]
-    offset = degree.cumsum(0) - degree
-    entry = torch.repeat_interleave(rowptr[node] - offset, degree)
-    entry = entry + torch.arange(len(entry), device=entry.device)
-    return torch.repeat_interleave(key, degree), col[entry].long()
-
-
-def is_in(values: Tensor, table: Tensor) -> Tensor:
-    """Whether each value is in ``table``, which is sorted and not empty unless ``values`` is."""
-    if len(table) == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
-    return table[torch.searchsorted(table, values).clamp_max(len(table) - 1)].eq(values)
+    owner, place = expand(rowptr, key % num_nodes)
+    return key[owner], col[place].long()
 
 
 def distinct(values: Tensor) -> Tensor:

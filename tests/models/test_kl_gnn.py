@@ -73,7 +73,7 @@ def convolutions(kind: str) -> list[Module]:
     return [SAGEConv(F, F), ReLU(), KLConv(F, norm=False)]
 
 
-def network(base, l: int = 1, **kwargs) -> KLGNN:  # noqa: E741
+def network(base, l: int = 1, **kwargs) -> KLGNN:  # noqa: E741 - the paper's letter
     torch.manual_seed(1)
     settings = {"copy_net": Sequential(Linear(F, F), ReLU()), "tuples": LabelTuples(l)} | kwargs
     return KLGNN(base, F, **settings).double()
@@ -105,7 +105,7 @@ def slowly(net: KLGNN, data: Data) -> Tensor:
     st.sampled_from(["sum", "mean", "max"]),
     st.sampled_from(["sum", "mean", "max"]),
 )
-def test_shared_states_give_the_numbers_of_copies_written_out(kind, graphs, l, order, node_pool, copy_pool):  # noqa: E741
+def test_shared_states_give_the_numbers_of_copies_written_out(kind, graphs, l, order, node_pool, copy_pool):  # noqa: E741 - the paper's letter
     net = network(
         convolutions(kind), tuples=LabelTuples(l, order=order, num_rounds=2), node_pool=node_pool, copy_pool=copy_pool
     )
@@ -177,7 +177,7 @@ def test_one_label_separates_a_ring_of_six_from_two_of_three_and_none_does_not()
     edge_index = torch.cat([ring(6), ring(3, 3) + 6], dim=1)
     batch = torch.tensor([0] * 6 + [1] * 6)
     x = torch.ones(12, F, dtype=torch.float64)
-    for l in (0, 1, 2):  # noqa: E741
+    for l in (0, 1, 2):  # noqa: E741 - the paper's letter
         out = network([KLConv(F) for _ in range(3)], l=l)(x, edge_index, batch=batch)
         assert torch.allclose(out[0], out[1], rtol=1e-10, atol=1e-10) == (l == 0)
 
@@ -201,7 +201,7 @@ class Sine(Module):
 
 
 @pytest.mark.parametrize(("l", "apart"), [(0, False), (1, False), (2, True)])
-def test_two_labels_separate_strongly_regular_graphs_and_one_does_not(l, apart):  # noqa: E741
+def test_two_labels_separate_strongly_regular_graphs_and_one_does_not(l, apart):  # noqa: E741 - the paper's letter
     a, b = rook_and_shrikhande()
     base = [GINConv(Sequential(Linear(F, F), Sine())) for _ in range(4)]
     net = network(base, l=l, copy_net=Sequential(Linear(F, F), Sine()))
@@ -218,7 +218,7 @@ def test_pairs_as_base_see_more_than_labels_alone():
     assert not torch.allclose(out[0], out[1], rtol=1e-6)
     a, b = rook_and_shrikhande()
     args = (torch.ones(32, F).double(), torch.cat([a, b + 16], dim=1), None, torch.arange(32) // 16)
-    for l, apart in ((0, False), (1, True)):  # noqa: E741
+    for l, apart in ((0, False), (1, True)):  # noqa: E741 - the paper's letter
         torch.manual_seed(0)
         base = PPGN(F, 8, num_layers=4)
         for conv in base.convs:

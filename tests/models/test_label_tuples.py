@@ -41,7 +41,7 @@ def test_without_rounds_it_stores_tuples_that_batch_right():
 
 @pytest.mark.parametrize("l", [0, 1, 2])
 @pytest.mark.parametrize("among", ["all", "connected", "distance", "cluster"])
-def test_a_loader_gives_what_the_model_finds_by_itself(l, among):  # noqa: E741
+def test_a_loader_gives_what_the_model_finds_by_itself(l, among):  # noqa: E741 - the paper's letter
     torch.manual_seed(0)
     tuples = LabelTuples(l, among=among, num_rounds=2)
     net = KLGNN([KLConv(2), KLConv(2)], 2, tuples=tuples)

@@ -21,14 +21,6 @@ needs_native = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(params=[pytest.param("native", marks=needs_native), "torch"])
-def backend(request, monkeypatch):
-    """Each test on both sets of kernels."""
-    if request.param == "torch":
-        monkeypatch.setattr(csr_native, "usable", lambda *_: False)
-    return request.param
-
-
 def slow(x: Tensor, rowptr: Tensor, col: Tensor | None, reduce: str, weight: Tensor | None) -> Tensor:
     """The definition, one list at a time; differentiable."""
     out = []

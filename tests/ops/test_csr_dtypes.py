@@ -14,14 +14,6 @@ needs_native = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(params=[pytest.param("native", marks=needs_native), "torch"])
-def backend(request, monkeypatch):
-    """Each test on both sets of kernels."""
-    if request.param == "torch":
-        monkeypatch.setattr(csr_native, "usable", lambda *_: False)
-    return request.param
-
-
 @pytest.fixture(params=[0, 1, 2], ids=["plain", "avx2", "avx512"])
 def instruction_set(request):
     """The native kernels as compiled for each instruction set (or the widest below it that this processor has)."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch_geometric.utils import softmax
 
 from graphlearn.errors import UnknownNameError
-from graphlearn.ops import Segments, csr_native, segment_logsumexp, segment_reduce, segment_softmax
+from graphlearn.ops import Segments, segment_logsumexp, segment_reduce, segment_softmax
 
 REDUCES = ["sum", "mean", "max", "min"]
 OPERATORS = {
@@ -23,17 +23,6 @@ OPERATORS = {
     "logsumexp": segment_logsumexp,
 }
 each_operator = pytest.mark.parametrize("name", sorted(OPERATORS))
-needs_native = pytest.mark.skipif(
-    not csr_native.usable(torch.device("cpu")), reason="the native kernels were not built"
-)
-
-
-@pytest.fixture(params=[pytest.param("native", marks=needs_native), "torch"])
-def backend(request, monkeypatch):
-    """Each test on both sets of kernels."""
-    if request.param == "torch":
-        monkeypatch.setattr(csr_native, "usable", lambda *_: False)
-    return request.param
 
 
 def slow(name: str, x: Tensor, index: Tensor, dim_size: int) -> Tensor:
