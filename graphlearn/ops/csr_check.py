@@ -56,3 +56,11 @@ def explain(num_src: int, rowptr: Tensor, col: Tensor | None, weight: Tensor | N
     """Raises for the wrong index that a native kernel met."""
     check_values(num_src, rowptr, col, weight)
     raise AssertionError("a native kernel refused indices that are all in range")
+
+
+def check_pairs(name: str, index: Tensor, letter: str) -> None:
+    """Raises ``ValueError`` unless ``index`` is an int64 tensor of shape ``[2, *]``."""
+    if index.dim() != 2 or index.size(0) != 2 or index.dtype != torch.int64:
+        hint = f" Transpose it: {name}.t().contiguous()." if index.dim() == 2 and index.size(1) == 2 else ""
+        found = f"{index.dtype} {list(index.shape)}"
+        raise ValueError(f"'{name}' must be an int64 tensor of shape [2, {letter}], got {found}.{hint}")

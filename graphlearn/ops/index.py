@@ -107,20 +107,16 @@ def take_rows(values: Tensor, order: Tensor) -> Tensor:
     return out
 
 
-def row_order(*keys: Tensor) -> Tensor | None:
-    """The permutation that puts rows into the order of several keys, or None (on a CPU) if they are in that order.
+def sort_rows(*keys: Tensor) -> tuple[Tensor | None, Tensor]:
+    """The permutation that puts rows into the order of several keys, and the first key in that order.
 
     Args:
         keys: Each int32 or int64 ``[N]``; a later one tells apart the rows that are equal in all before. At least one.
 
     Returns:
-        int64 ``[N]``: the row that comes first, second, …; rows that are equal keep their order.
+        int64 ``[N]``: the row that comes first, second, …; rows that are equal keep their order; or None (on a CPU) if
+        they are in that order. And the first key, which the sort has at hand: to fetch it by row would take longer.
     """
-    return sort_rows(*keys)[0]
-
-
-def sort_rows(*keys: Tensor) -> tuple[Tensor | None, Tensor]:
-    """What :func:`row_order` gives, and the first key in that order, which the sort has at hand."""
     if keys[0].device.type != "cpu":
         order = _lexsort(list(keys))
         return order, keys[0][order]

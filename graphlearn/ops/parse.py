@@ -8,6 +8,7 @@ from torch import Tensor
 
 from graphlearn.errors import first_three
 from graphlearn.native import kernels
+from graphlearn.ops.csr_check import check_pairs
 
 
 def graph_parse(edge_index: Tensor, edge_score: Tensor, num_nodes: int) -> Tensor:
@@ -42,7 +43,7 @@ def graph_parse(edge_index: Tensor, edge_score: Tensor, num_nodes: int) -> Tenso
     Raises:
         ValueError: If a shape or dtype is not as above, or (on a CPU) if an index is out of range or a score NaN.
     """
-    _check_shape(edge_index)
+    check_pairs("edge_index", edge_index, "E")
     if edge_score.shape != edge_index.shape[1:] or not edge_score.is_floating_point():
         found = f"{edge_score.dtype} {list(edge_score.shape)}"
         raise ValueError(
@@ -116,7 +117,7 @@ def undirected_edges(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 def check_edge_index(edge_index: Tensor, num_nodes: int) -> None:
     """Raises if ``edge_index`` is not ``[2, E]`` int64, or (on a CPU) names a node that is not there."""
-    _check_shape(edge_index)
+    check_pairs("edge_index", edge_index, "E")
     if edge_index.device.type == "cpu" and edge_index.numel():
         low, high = edge_index.aminmax()
         if low < 0 or high >= num_nodes:
@@ -135,13 +136,3 @@ def check_scores(edge_score: Tensor) -> None:
             f"{len(wrong)} of {edge_score.numel()} edge scores are NaN (first: edges {first_three(wrong)}), and NaN "
             "has no place in an order. Look for NaN in the features and in the weights."
         )
-
-
-def _check_shape(edge_index: Tensor) -> None:
-    if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        hint = (
-            " Transpose it: edge_index.t().contiguous()." if edge_index.dim() == 2 and edge_index.size(1) == 2 else ""
-        )
-        raise ValueError(f"'edge_index' must have shape [2, E], got {list(edge_index.shape)}.{hint}")
-    if edge_index.dtype != torch.int64:
-        raise ValueError(f"'edge_index' must be int64, got {edge_index.dtype}. Convert it: edge_index.long().")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graphlearn.errors import check_positive, first_three, unknown_name
+from graphlearn.ops.csr_check import check_pairs
 from graphlearn.ops.lists import contains, expand
 
 Among = Literal["all", "connected", "distance", "cluster"]
@@ -148,10 +149,7 @@ def power_graph(edge_index: Tensor, num_nodes: int, hops: int) -> Tensor:
 
 def check_graphs(edge_index: Tensor, ptr: Tensor) -> Tensor:
     """The graph of each node, ``[N]``; raises ``ValueError`` if an edge names no node or joins two graphs."""
-    if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
-        turn = " Transpose it: edge_index.t().contiguous()." if edge_index.shape[1:] == (2,) else ""
-        found = f"{edge_index.dtype} {list(edge_index.shape)}"
-        raise ValueError(f"'edge_index' must be int64 of shape [2, E], got {found}.{turn}")
+    check_pairs("edge_index", edge_index, "E")
     if ptr.dim() != 1 or ptr.numel() == 0 or int(ptr[0]) != 0 or bool((ptr.diff() < 0).any()):
         raise ValueError(
             f"'ptr' must rise from 0 to the number of nodes, got {first_three(ptr.flatten().tolist())}, …."

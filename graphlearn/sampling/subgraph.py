@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from graphlearn.errors import first_three
 from graphlearn.native import kernels
 from graphlearn.ops.csr import csr_from_edge_index
+from graphlearn.ops.csr_check import check_pairs
 from graphlearn.ops.distance import drnl_labels, pair_distances
 from graphlearn.sampling.enclosing_torch import distinct, enclosing_edges, enclosing_nodes
 from graphlearn.sampling.random import draw_base, stream
@@ -212,9 +213,7 @@ def _checked_graph(edge_index: Tensor | None, num_nodes: int) -> tuple[Tensor, T
         raise ValueError(f"The graph has {num_nodes:,} nodes; subgraphs can be cut out of {_LARGEST:,} at most.")
     if edge_index is None:
         raise ValueError("The graph has no 'edge_index'. Build it with Data(edge_index=…, num_nodes=…).")
-    if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.dtype != torch.int64:
-        found = f"{edge_index.dtype} {list(edge_index.shape)}"
-        raise ValueError(f"'edge_index' must be an int64 tensor of shape [2, E], got {found}.")
+    check_pairs("edge_index", edge_index, "E")
     _check_range("'edge_index'", edge_index, num_nodes)
     size = max(num_nodes, 1)
     edge = distinct(edge_index[1] * size + edge_index[0])

@@ -367,7 +367,10 @@ def test_unknown_names(name):
         ({"batch": torch.zeros(2)}, r"'batch' must have shape \[6\], one graph per row of 'x', got \[2\]\."),
         ({"batch": torch.tensor([0, 1, 0, 0, 0, 0])}, r"'batch' must rise from 0"),
         ({"batch": torch.arange(6), "num_graphs": 2}, r"'batch' names 6 graphs, but 'num_graphs' is 2\."),
-        ({"edge_index": EDGES.t()}, r"'edge_index' must be int64 of shape \[2, E\], got torch\.int64 \[12, 2\]"),
+        (
+            {"edge_index": EDGES.t()},
+            r"'edge_index' must be an int64 tensor of shape \[2, E\], got torch\.int64 \[12, 2\]",
+        ),
         (
             {"edge_index": EDGES + 1},
             r"'edge_index' must name nodes 0 to 5: 4 of 24 numbers do not \(first: 6, 6, 6\)\.",

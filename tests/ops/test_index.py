@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from graphlearn.ops import index as module
-from graphlearn.ops.index import KeyTable, index_to_csr, row_order, sort_rows, take_rows
+from graphlearn.ops.index import KeyTable, index_to_csr, sort_rows, take_rows
 
 SMALLEST, LARGEST = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
 native = pytest.mark.skipif(module.kernels is None, reason="the native kernels are not built")
@@ -106,6 +106,10 @@ def test_rows_in_order_are_left_alone():
     order = row_order(torch.tensor([1, 1, 2]), torch.tensor([3, 2, 0]))
     assert order is not None
     assert order.tolist() == [1, 0, 2]
+
+
+def row_order(*keys: Tensor) -> Tensor | None:
+    return sort_rows(*keys)[0]
 
 
 def slow_lists(index: Tensor, num_parents: int) -> list[list[int]]:

@@ -212,10 +212,10 @@ def test_undirected_edges():
         (
             torch.zeros(3, 2, dtype=INT),
             torch.zeros(3),
-            r"shape \[2, E\], got \[3, 2\]\. Transpose it: edge_index\.t\(\)",
+            r"shape \[2, E\], got torch\.int64 \[3, 2\]\. Transpose it: edge_index\.t\(\)",
         ),
-        (torch.zeros(2, dtype=INT), torch.zeros(2), r"'edge_index' must have shape \[2, E\], got \[2\]\.$"),
-        (torch.zeros(2, 3), torch.zeros(3), r"'edge_index' must be int64, got torch.float32\. Convert it"),
+        (torch.zeros(2, dtype=INT), torch.zeros(2), r"an int64 tensor of shape \[2, E\], got torch\.int64 \[2\]\.$"),
+        (torch.zeros(2, 3), torch.zeros(3), r"an int64 tensor of shape \[2, E\], got torch\.float32 \[2, 3\]\.$"),
         (torch.tensor([[0, -1], [1, 3]]), torch.zeros(2), r"nodes 0 to 2: 2 of 4 entries do not \(first: -1, 3\)"),
         (
             torch.zeros(2, 3, dtype=INT),

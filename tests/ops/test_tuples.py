@@ -164,8 +164,11 @@ PTR = torch.tensor([0, 6])
             {"among": "cluster", "cluster": torch.zeros(2)},
             r"'cluster' must have shape \[6\], one per node, got \[2\]\.",
         ),
-        ({"edge_index": RING.t()}, r"must be int64 of shape \[2, E\], got torch\.int64 \[6, 2\]\. Transpose it"),
-        ({"edge_index": RING.float()}, r"must be int64 of shape \[2, E\], got torch\.float32 \[2, 6\]\.$"),
+        (
+            {"edge_index": RING.t()},
+            r"must be an int64 tensor of shape \[2, E\], got torch\.int64 \[6, 2\]\. Transpose it",
+        ),
+        ({"edge_index": RING.float()}, r"must be an int64 tensor of shape \[2, E\], got torch\.float32 \[2, 6\]\.$"),
         ({"edge_index": RING + 3}, r"must name nodes 0 to 5: 6 of 12 numbers do not \(first: 6, 7, 8\)\."),
         ({"ptr": torch.tensor([0, 3, 6])}, r"2 edges join two graphs of the batch \(first: \[2, 3\], \[5, 0\]\)\."),
         ({"ptr": torch.tensor([6, 0])}, r"'ptr' must rise from 0 to the number of nodes, got 6, 0, …\."),

@@ -12,6 +12,7 @@ from torch.nn import Linear, Module
 from graphlearn.errors import check_positive, first_three
 from graphlearn.ops.attention import entry_dot, list_softmax
 from graphlearn.ops.csr import csr_from_edge_index
+from graphlearn.ops.csr_check import check_pairs
 from graphlearn.ops.walk import WalkProfile, dense_walk_profile, pair_walks, walk_profile
 
 
@@ -196,14 +197,6 @@ class WalkPooling(Module):
             )
         if x.device.type == "cpu":  # elsewhere the values are not waited for
             _check_values(x.size(0), edge_index, batch, candidate)
-
-
-def check_pairs(name: str, index: Tensor, letter: str) -> None:
-    """Raises ``ValueError`` unless ``index`` is an int64 tensor of shape ``[2, *]``."""
-    if index.dim() != 2 or index.size(0) != 2 or index.dtype != torch.int64:
-        hint = f" Transpose it: {name}.t().contiguous()." if index.dim() == 2 and index.size(1) == 2 else ""
-        found = f"{index.dtype} {list(index.shape)}"
-        raise ValueError(f"'{name}' must be an int64 tensor of shape [2, {letter}], got {found}.{hint}")
 
 
 def not_candidates(edge_index: Tensor, candidate: Tensor, num_nodes: int) -> Tensor:

@@ -278,7 +278,7 @@ def test_unknown_gate():
         ({"x": torch.zeros(5, 3)}, r"'x' must be a float tensor of shape \[N, 4\], got torch.float32 \[5, 3\]"),
         ({"x": torch.zeros(5, 4, dtype=INT)}, r"'x' must be a float tensor .* got torch.int64"),
         ({"x": torch.zeros(5)}, r"'x' must be .* got torch.float32 \[5\]"),
-        ({"edge_index": PATH.t()}, r"shape \[2, E\], got \[4, 2\]\. Transpose it"),
+        ({"edge_index": PATH.t()}, r"shape \[2, E\], got torch\.int64 \[4, 2\]\. Transpose it"),
         ({"edge_index": PATH + 1}, r"nodes 0 to 4: 1 of 8 entries do not \(first: 5\)"),
         ({"batch": torch.zeros(4, dtype=INT)}, r"graph for each of the 5 nodes, got torch.int64 \[4\]"),
         ({"batch": torch.zeros(5)}, r"graph for each of the 5 nodes, got torch.float32 \[5\]"),
