@@ -185,7 +185,7 @@ def test_an_unknown_task(f1: Database, shop: Database, tmp_path: Path):
         ({"kind": "guess"}, "'kind' must be one of forecast, autocomplete, external, got 'guess'"),
         (
             {"task_type": "recommendation"},
-            "forecast task 'churn' lacks 'src_entity_table', 'dst_entity_col', 'src_entity_col', 'dst_entity_table'",
+            "forecast task 'churn' lacks 'dst_entity_table', 'eval_k'",
         ),
         ({"task_type": "binary"}, "'task_type' must be one of binary_classification, .* got 'binary'"),
         ({"sql": None, "time_col": ""}, "forecast task 'churn' lacks 'time_col', 'sql'"),
