@@ -49,7 +49,7 @@ def make_ranker(
         item_table,
         kind,
         config,
-        num_item_features=ItemFeatures.width(schema, item_table),
+        num_item_features=ItemFeatures.width(schema, item_table) if any(config.num_neighbors) else 0,
         encoder=encoder,
     )
 
@@ -102,7 +102,7 @@ def train_ranking(ground: Ground, model: str) -> Trained:
             raise TaskError(f"task '{ground.task.name}', {split}: no source has an item, so nothing can be ranked.")
     graph = graph.to(ground.device)
     features = ItemFeatures(graph, str(ground.task.item_table), ground.task.timedelta)
-    agreed = digest(ground.facts, _tensors(pairs), ground.device)
+    agreed = digest(ground.facts, pair_tensors(pairs), ground.device)
     kinds = tuple(reversed(RANKERS)) if model == "auto" else (model,)
     trials = {
         kind: _Trial(_keeping(ground, kind, first=kind == kinds[0]), kind, graph, features, pairs["train"], agreed)
@@ -154,7 +154,8 @@ def _partial(main: Path, kind: str) -> Path:
     return main.with_name(f"{kind}-{main.name}")
 
 
-def _tensors(pairs: dict[str, Pairs]) -> list[Tensor]:
+def pair_tensors(pairs: dict[str, Pairs]) -> list[Tensor]:
+    """All that a digest is to know of labelled sources."""
     return [
         tensor
         for part in pairs.values()

@@ -44,6 +44,10 @@ class Pairs:
         some = replace(seeds, index=seeds.index[at], seed_time=seeds.seed_time[at], input_time=seeds.input_time[at])
         return Pairs(some, Relevant(rowptr, self.relevant.col[place]))
 
+    def with_items(self) -> Pairs:
+        """Those of which any item came true."""
+        return self.take((self.relevant.rowptr.diff() > 0).nonzero()[:, 0])
+
     def joined(self, other: Pairs) -> Pairs:
         """These and then the others, each seeing all up to its own time."""
         mine, theirs = self.relevant, other.relevant

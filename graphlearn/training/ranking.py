@@ -97,7 +97,8 @@ class Scoring:
         assert self._of_items is not None
         seeds = Seeds(model.item_table, items, torch.full_like(items, seed_time), torch.full_like(items, input_time))
         batch = _sample(self.graph, self._of_items, seeds)
-        batch.features = self.features.at(input_time)[items]
+        if model.item.features is not None:
+            batch.features = self.features.at(input_time)[items]
         return model.items(batch, batch_rows(self.graph, batch), *batch_times(self.graph, batch))
 
     def all_items(self, input_time: int, seed_time: int) -> Tensor:
@@ -124,12 +125,21 @@ class Scoring:
         count = torch.bincount(row, minlength=len(seeds))
         return found.vector, (torch.cat([count.new_zeros(1), count.cumsum(0)]), key % width, value)
 
-    def groups(self, seeds: Seeds, size: int) -> Iterator[tuple[Tensor, int, Tensor, Seeds]]:
-        """(positions, input time, vectors of all items, seeds) of parts of ``seeds`` that share their times."""
+    def scores(self, seeds: Seeds, items: Tensor) -> Tensor:
+        """Of sources that share their times and vectors of all items, ``[S, N]``; -inf: not there at the input time."""
+        vector, extra = self.source_vectors(seeds)
+        score = vector @ items.t()
+        if extra is not None:
+            rowptr, col, value = extra
+            score[entries_to_rows(rowptr, len(col)), col] += value
+        return score.masked_fill_(~self.existing(int(seeds.input_time[0])), -torch.inf)
+
+    def groups(self, seeds: Seeds, size: int) -> Iterator[tuple[Tensor, Tensor, Seeds]]:
+        """(positions, vectors of all items, seeds) of parts of ``seeds`` that share their times."""
         for input_time, seed_time, at in by_time(seeds):
             items = self.all_items(input_time, seed_time)
             for part in torch.split(at, size):
-                yield part, input_time, items, _some(seeds, part)
+                yield part, items, _some(seeds, part)
 
 
 def _some(seeds: Seeds, at: Tensor) -> Seeds:
@@ -153,23 +163,13 @@ def judge(scoring: Scoring, pairs: Pairs, k: int) -> dict[str, Tensor]:
     found = {name: torch.full((len(pairs),), torch.nan, dtype=torch.float64) for name in RANKING_METRICS}
     size = max(1, min(_SCORED, _HELD // max(scoring.graph[scoring.model.item_table].num_nodes, 1)))
     with torch.inference_mode():
-        for at, time, items, seeds in scoring.groups(pairs.seeds, size):
-            score = all_scores(scoring, seeds, items, time)
+        for at, items, seeds in scoring.groups(pairs.seeds, size):
+            score = scoring.scores(seeds, items)
             of_part = pairs.take(at.cpu()).relevant
             true = Relevant(of_part.rowptr.to(score.device), of_part.col.to(score.device))
             for name, values in ranking_scores(score, true, k).items():
                 found[name][at.cpu()] = values.cpu()
     return found
-
-
-def all_scores(scoring: Scoring, seeds: Seeds, items: Tensor, time: int) -> Tensor:
-    """The scores of all items for some sources, ``[S, N]``; -inf for items that do not exist yet."""
-    vector, extra = scoring.source_vectors(seeds)
-    score = vector @ items.t()
-    if extra is not None:
-        rowptr, col, value = extra
-        score[entries_to_rows(rowptr, len(col)), col] += value
-    return score.masked_fill_(~scoring.existing(time), -torch.inf)
 
 
 def rank(
@@ -200,7 +200,8 @@ def rank(
     names = torch.full((len(seeds), k), -1, dtype=torch.int64)
     done = 0
     with torch.inference_mode():
-        for at, time, items, part in scoring.groups(seeds, _SCORED):
+        for at, items, part in scoring.groups(seeds, _SCORED):
+            time = int(part.input_time[0])
             vector, extra = scoring.source_vectors(part)
             allowed = scoring.existing(time)
             if candidates is not None:
@@ -265,7 +266,7 @@ class PairLessons:
         age_step: int = 1,
     ) -> None:
         self.scoring, self.val, self.config, self.top = scoring, val, config, top
-        self.train = train.take((train.relevant.rowptr.diff() > 0).nonzero()[:, 0])
+        self.train = train.with_items()
         self.longest_age, self.age_step = longest_age, age_step
         self.judged = val is not None
         self.groups = [at for _, _, at in by_time(self.train.seeds)]
@@ -281,28 +282,31 @@ class PairLessons:
             number = math.ceil(len(at) / self.config.batch_size)
             batches += torch.split(at[torch.randperm(len(at), generator=generator)], math.ceil(len(at) / number))
         for i in torch.randperm(len(batches), generator=generator)[:steps].tolist():
-            yield self._loss(self.train.take(batches[i]), generator)
+            time = int(self.train.seeds.seed_time[batches[i][0]])
+            ages = self.longest_age // self.age_step + 1
+            age = int(torch.randint(ages, (1,), generator=generator)) * self.age_step
+            pairs = self.train.take(batches[i])
+            seeds = replace(pairs.seeds, input_time=torch.full_like(pairs.seeds.index, time - age))
+            yield self.loss_of(Pairs(seeds, pairs.relevant), batches[i], generator)
 
-    def _loss(self, pairs: Pairs, generator: torch.Generator) -> Tensor:
-        scoring, model = self.scoring, self.scoring.model
-        device = device_of(model)
-        time = int(pairs.seeds.seed_time[0])
-        ages = self.longest_age // self.age_step + 1
-        age = int(torch.randint(ages, (1,), generator=generator)) * self.age_step
-        seen = torch.full_like(pairs.seeds.index, time - age)
-        seeds = replace(pairs.seeds, input_time=seen).to(device)
-        owner = entries_to_rows(pairs.relevant.rowptr, len(pairs.relevant.col)).to(device)
-        true_items = pairs.relevant.col.to(device)
+    def loss_of(self, pairs: Pairs, at: Tensor, generator: torch.Generator) -> Tensor:
+        """The loss of a batch of sources that share their times; ``at`` are their positions in ``train``."""
+        return self.label_loss(pairs, *self.scores(pairs, generator))
 
-        found = scoring.sources(seeds)
-        there = scoring.existing(time - age).nonzero()[:, 0]
-        drawn = _some_of(there, generator)
-        parts = [drawn, true_items]
-        if found.reached is not None and len(drawn) < len(there):
+    def scores(self, pairs: Pairs, generator: torch.Generator, *also: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores ``[B, C]`` of the columns' items ``[C]``, sorted, and the logarithm of what each stands for.
+
+        ``also``: items that are to have a column in any case.
+        """
+        scoring, device = self.scoring, device_of(self.scoring.model)
+        input_time, seed_time = int(pairs.seeds.input_time[0]), int(pairs.seeds.seed_time[0])
+        found = scoring.sources(pairs.seeds.to(device))
+        drawn, share = self.draw(input_time, generator)
+        parts = [drawn, pairs.relevant.col.to(device), *also]
+        if found.reached is not None and share > 0:
             parts.append(_some_of(torch.unique(found.reached.item), generator))
         columns = torch.unique(torch.cat(parts))
-        score = found.vector @ scoring.item_vectors(columns, time - age, time).t()
-        share = math.log(max(len(there), 1) / max(len(drawn), 1))
+        score = found.vector @ scoring.item_vectors(columns, input_time, seed_time).t()
         weight = torch.where(contains(drawn, columns), share, -torch.inf)
         if found.reached is not None:
             at = torch.searchsorted(columns, found.reached.item).clamp_max(len(columns) - 1)
@@ -312,10 +316,21 @@ class PairLessons:
             near = torch.zeros(size[0], size[1] + 1, dtype=torch.bool, device=device)
             near[found.reached.seed, at] = True
             weight = torch.where(near[:, :-1], 0.0, weight)  # all of a tree's items are there: each is one
-        at = torch.searchsorted(columns, true_items)
+        return score, columns, weight
+
+    def label_loss(self, pairs: Pairs, score: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
+        """How little of the softmax the items have that came true."""
+        owner = entries_to_rows(pairs.relevant.rowptr, len(pairs.relevant.col)).to(score.device)
+        place = torch.searchsorted(columns, pairs.relevant.col.to(score.device))
         true = torch.zeros_like(score, dtype=torch.bool)
-        true[owner, at] = True
-        return sampled_softmax(score, score[owner, at], owner, true, weight)
+        true[owner, place] = True
+        return sampled_softmax(score, score[owner, place], owner, true, weight)
+
+    def draw(self, time: int, generator: torch.Generator) -> tuple[Tensor, float]:
+        """Items that exist at a time, sorted, and the logarithm of how many each stands for."""
+        there = self.scoring.existing(time).nonzero()[:, 0]
+        drawn = _some_of(there, generator)
+        return drawn, math.log(max(len(there), 1) / max(len(drawn), 1))
 
     def judge(self) -> tuple[float, float]:
         assert self.val is not None
