@@ -128,11 +128,10 @@ class StudentLessons(PairLessons):
         known = self.contexts.known[at].to(device)
         mine = _centred(score.gather(1, torch.searchsorted(columns, asked)), known)
         said = _centred(self.contexts.score[at].to(device, score.dtype), known)
-        taught = self.distillation(mine, said, known, generator=generator)["loss"]
+        taught: Tensor = self.distillation(mine, said, known, generator=generator)["loss"]
         return self.distillation.w_label * self.label_loss(pairs, score, columns, weight) + taught
 
 
 def _centred(score: Tensor, known: Tensor) -> Tensor:
     """Scores less their mean per source: those of a softmax have no zero of their own, which a probability needs."""
-    centred: Tensor = score - (score * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
-    return centred
+    return score - (score * known).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
