@@ -141,6 +141,10 @@ class Ranker(Module):
         return out
 
 
+#: A logarithm of nothing that can be added to.
+_NEVER = -1e30
+
+
 def tree_sizes(schema: Schema, source_table: str, item_table: str) -> tuple[int, ...]:
     """Neighbours per hop of a source's tree: as many hops as lead to an item, at least two and at most four."""
     distance = hops_to(item_table, edge_types_of(schema)).get(source_table, 2)
@@ -160,5 +164,6 @@ def sampled_softmax(score: Tensor, positive: Tensor, owner: Tensor, true: Tensor
         - ``true``: ``[B, C]`` bool;  ``log_weight``: ``[B, C]`` or ``[C]``, -inf for columns that do not count
         - returns a scalar
     """
-    others = (score + log_weight).masked_fill(true, -torch.inf).logsumexp(dim=1)
+    # Where nothing else is left the sum has no logarithm, and -inf no slope.
+    others = (score + log_weight.clamp_min(_NEVER)).masked_fill(true, _NEVER).logsumexp(dim=1)
     return F.softplus(others[owner] - positive).mean()
