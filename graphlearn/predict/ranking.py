@@ -28,7 +28,7 @@ _FIT_TIMES = 16
 
 
 #: A step looks at all items, or at many, so that few epochs of large batches are enough.
-RANKING_SETTINGS = TrainConfig(epochs=8, batch_size=512, min_steps=300, patience=4)
+RANKING_SETTINGS = TrainConfig(epochs=6, batch_size=512, lr=6e-3, min_steps=300, patience=4)
 
 
 def ranking_sizes(db: Database, task: Task) -> ModelConfig:
