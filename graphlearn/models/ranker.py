@@ -160,5 +160,7 @@ def sampled_softmax(score: Tensor, positive: Tensor, owner: Tensor, true: Tensor
         - ``true``: ``[B, C]`` bool;  ``log_weight``: ``[B, C]`` or ``[C]``, -inf for columns that do not count
         - returns a scalar
     """
-    others = (score + log_weight).masked_fill(true, -torch.inf).logsumexp(dim=1)
+    # Where nothing counts, the logarithm has no slope: masked, it does not reach the scores.
+    left_out = true | (log_weight == -torch.inf)
+    others = (score + log_weight).masked_fill(left_out, -torch.inf).logsumexp(dim=1)
     return F.softplus(others[owner] - positive).mean()

@@ -46,9 +46,7 @@ def write_submission(
         StorageError: If the file cannot be written.
     """
     if task.task_type not in _TAKEN:
-        raise UsageError(
-            f"task '{task.name}' is {task.task_type}; the leaderboard takes tasks of {', '.join(_TAKEN)}."
-        )
+        raise UsageError(f"task '{task.name}' is {task.task_type}; the leaderboard takes tasks of {', '.join(_TAKEN)}.")
     folder = None if task.db is None else task.db.folder
     if folder is None:
         raise UsageError(

@@ -192,8 +192,8 @@ def test_only_candidates_are_named(runs, kind, frames):
     assert found["score(3)"].isna().all()
     assert found["prediction"].tolist() == found["prediction"].astype(int).tolist()
     assert str(found["prediction(3)"].dtype) == "Int64"
-    assert found.to_csv(index=False).splitlines()[1].count(".0,") == 0
-    with pytest.raises(QueryError, match=r"'products' has no column 'prize'|no column 'prize'"):
+    assert ",7.0," not in found.to_csv(index=False)
+    with pytest.raises(QueryError, match=r"no column of table 'products' 'prize'. Did you mean 'price'"):
         runs[kind].predict(at=AT, candidates="products.prize < 3")
 
 
@@ -264,14 +264,23 @@ def test_a_new_item_is_ranked_by_its_columns(runs, kind, frames):
         assert (rank < 12).any()  # not the last for everybody
         scores[like] = mine
         rest = found[found["item"] != 12].set_index(["pkey", "item"])["score"]
-        pd.testing.assert_series_equal(rest.sort_index(), before.sort_index(), rtol=1e-4, atol=1e-5, check_index_type=False)
+        pd.testing.assert_series_equal(
+            rest.sort_index(), before.sort_index(), rtol=1e-4, atol=1e-5, check_index_type=False
+        )
     cheap, dear = scores.values()
     assert (cheap - dear).abs().max() > 1e-4
 
 
-@settings(deadline=None, max_examples=8)
+@pytest.fixture(scope="module")
+def before(runs) -> list[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """What each kind says, with filters and without."""
+    filters = {"exclude_seen": True, "candidates": "COUNT(items.*, -30, 0, days) > 8"}
+    return [(kind, options, runs[kind].predict(at=AT, **options)) for kind in RANKERS for options in ({}, filters)]
+
+
+@settings(deadline=None, max_examples=4)
 @given(st.integers(0, 1000), st.integers(1, 40), st.sampled_from([1, 60, 3_000]))
-def test_the_future_changes_no_recommendation(runs, frames, seed, count, days):
+def test_the_future_changes_no_recommendation(runs, before, frames, seed, count, days):
     rng = np.random.default_rng(seed)
     later = frames["orders"].sample(count, random_state=seed, replace=True)
     wait = pd.to_timedelta(rng.random(count) * days * 86_400 + 1, unit="s").ceil("us")
@@ -284,16 +293,18 @@ def test_the_future_changes_no_recommendation(runs, frames, seed, count, days):
         "orders": pd.concat([frames["orders"], later]),
         "items": pd.concat([frames["items"], bought]),
     }
-    for run in runs.values():
-        for options in ({}, {"exclude_seen": True, "candidates": "COUNT(items.*, -30, 0, days) > 8"}):
-            found = run.predict(open_tables(more), at=AT, **options)
-            pd.testing.assert_frame_equal(found, run.predict(at=AT, **options), rtol=1e-4, atol=1e-5)
+    grown = open_tables(more)
+    for kind, options, expected in before:
+        pd.testing.assert_frame_equal(runs[kind].predict(grown, at=AT, **options), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ("gnn", r"task '.*' ranks rows of 'products', which 'gnn' does not. Models for it: auto, two-tower, id-gnn, fused"),
+        (
+            "gnn",
+            r"task '.*' ranks rows of 'products', which 'gnn' does not. Models for it: auto, two-tower, id-gnn, fused",
+        ),
         ("gbdt", r"ranks rows of 'products', which 'gbdt' does not"),
     ],
 )
@@ -304,7 +315,9 @@ def test_a_model_of_values_for_a_ranking(frames, tmp_path, model, says):
 
 def test_a_ranking_for_a_task_of_values(frames, tmp_path):
     db = open_tables(frames)
-    with pytest.raises(UsageError, match=r"task 'again' predicts values, which 'two-tower' does not. Models for it: au"):
+    with pytest.raises(
+        UsageError, match=r"task 'again' predicts values, which 'two-tower' does not. Models for it: au"
+    ):
         train_fast(db, make_task(db, frames), tmp_path / "run", model="two-tower")
 
 
@@ -340,7 +353,7 @@ def test_no_source_has_an_item(frames, tmp_path):
 
 
 def without_labels(frames: Frames, folder: Path) -> Task:
-    task = stored(frames, folder)
+    stored(frames, folder)
     for split in ("train", "val"):
         file = folder / "next" / f"{split}.parquet"
         table = pd.read_parquet(file)

@@ -124,9 +124,13 @@ def test_manifests_that_are_refused(change: dict[str, Any], says: str):
 def test_item_tables_that_are_refused(shop: Database):
     with pytest.raises(UnknownNameError, match=r"no table 'produkts'. Did you mean 'products'"):
         Task(shop, {**MANIFEST, "dst_entity_table": "produkts"}, **TIMES)
-    with pytest.raises(TaskError, match=r"task 'next' ranks rows of 'order_items', which has a key of 2 columns; a key"):
+    with pytest.raises(
+        TaskError, match=r"task 'next' ranks rows of 'order_items', which has a key of 2 columns; a key"
+    ):
         Task(shop, {**MANIFEST, "dst_entity_table": "order_items"}, **TIMES)
-    with pytest.raises(TaskError, match=r"task 'next' names the 21 best rows of 'products', which has 20. Ask for fewer"):
+    with pytest.raises(
+        TaskError, match=r"task 'next' names the 21 best rows of 'products', which has 20. Ask for fewer"
+    ):
         Task(shop, {**MANIFEST, "eval_k": 21}, **TIMES)
     with pytest.raises(UsageError, match=r"RANK TOP 21 of 'products', which has 20 rows. Ask for at most that many"):
         Task(shop, QUERY.replace("TOP 5", "TOP 21"), **TIMES)
@@ -136,7 +140,9 @@ def test_item_tables_that_are_refused(shop: Database):
 
 def test_an_item_table_without_a_key(shop_frames: dict[str, pd.DataFrame]):
     frames = {**shop_frames, "notes": pd.DataFrame({"text": ["a", "b"]})}
-    with pytest.raises(TaskError, match=r"ranks rows of 'notes', which has no primary key; a key of one column is need"):
+    with pytest.raises(
+        TaskError, match=r"ranks rows of 'notes', which has no primary key; a key of one column is need"
+    ):
         Task(connect(frames), {**MANIFEST, "dst_entity_table": "notes"}, **TIMES)
 
 

@@ -37,9 +37,7 @@ def rows(pairs: Pairs) -> list[tuple[int, int, int, list[int]]]:
     """(row, seed time, input time, items) of each source."""
     lists = [part.tolist() for part in torch.split(pairs.relevant.col, pairs.relevant.rowptr.diff().tolist())]
     seeds = pairs.seeds
-    return list(
-        zip(seeds.index.tolist(), seeds.seed_time.tolist(), seeds.input_time.tolist(), lists, strict=True)
-    )
+    return list(zip(seeds.index.tolist(), seeds.seed_time.tolist(), seeds.input_time.tolist(), lists, strict=True))
 
 
 @settings(deadline=None)
