@@ -20,6 +20,10 @@ PROMISES = {
     "kl_substructures.py": (["--graphs", "400"], r"l = 4: triangles 0\.0000, 4-cycles 0\.0000"),
     "moved_run.py": (["--customers", "200"], r"predictions, equal to the last bit: True"),
     "own_labels.py": (["--customers", "200"], r"test MAE \d+\.\d+ \(frozen\)"),
+    "recommend.py": (
+        ["--customers", "40", "--steps", "1"],
+        r"a new product like the favourite: place \d+ to \d+ of \d+",
+    ),
     "walk_pool_links.py": (["--nodes", "80"], r"AUC on hidden links after three passes: 0\.\d+"),
     "own_pyg_model.py": (["--customers", "200"], r"test AUROC of an own PyG model after one pass: 0\.\d+"),
 }

@@ -42,8 +42,9 @@ def decayed_degrees(graph: HeteroData, table: str, time: int, half_lives: Sequen
         else:
             age = torch.zeros_like(child)
         seen = (age >= 0).float()
+        age = age.clamp_min(0).double()  # the power of what is yet to come may be infinite, and 0 times that no number
         for half_life in half_lives:
-            weight = seen * torch.exp2(-(age.double() / half_life)).float()
+            weight = seen * torch.exp2(-age / half_life).float()
             columns.append(weight.new_zeros(graph[table].num_nodes).index_add_(0, row, weight))
     if not columns:
         return torch.zeros(graph[table].num_nodes, 0)

@@ -17,6 +17,8 @@ PAIR_BASELINES = ("popularity", "repeats", "repeats, then popularity")
 
 #: Label windows after which a past item counts half.
 _HALF_LIFE = 8.0
+#: After so many it counts no less: a weight of 0 would put what was taken long ago beside what never was.
+_MOST_HALVINGS = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class PairHistory:
     def scores(self, source: Tensor, time: int) -> dict[str, Tensor]:
         """Of some sources at one time, for each baseline float32 ``[S, num_items]``.
 
-        What is past counts :math:`2^{-a / 8}` after a label windows.
+        What is past counts :math:`2^{-a / 8}` after a label windows, and after 480 no less.
         """
         known = self.known_from <= time
         age = (time - self.known_from[known]).double() / self.period
-        weight = torch.exp2(-age / _HALF_LIFE).float()
+        weight = torch.exp2(-(age / _HALF_LIFE).clamp_max(_MOST_HALVINGS)).float()
         mine, item = self.source[known], self.item[known]
         popularity = torch.zeros(self.num_items).index_add_(0, item, weight)
         order = mine.argsort(stable=True)

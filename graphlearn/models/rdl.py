@@ -274,6 +274,8 @@ class RelationalEncoder(Module):
 class RelationalModel(RelationalEncoder):
     r"""Predicts for seeds from what :class:`RelationalEncoder` says of them.
 
+    Source: Fey et al., "Relational Deep Learning", arXiv:2312.04615.
+
     Args:
         schema: Tables and keys.
         statistics: Of the rows, as fitted when the graph was built.

@@ -18,7 +18,7 @@ from graphlearn.predict.audit_inputs import future_rows, inputs, source, statist
 from graphlearn.predict.evaluate import Scored
 from graphlearn.predict.finding import Audit, AuditFinding
 from graphlearn.predict.importance import importance
-from graphlearn.predict.run import Run
+from graphlearn.predict.run import Run, check_values
 from graphlearn.schema import Database
 from graphlearn.tasks import Task
 from graphlearn.tasks.labels import SPLITS
@@ -62,9 +62,10 @@ def examine(run: Run, db: Database | None = None) -> Iterator[Examined]:
     """Reads what :func:`audit` and the report look at; the database of the training is closed at the end.
 
     Raises:
-        UsageError: If there is no database at hand.
+        UsageError: If there is no database at hand, or the run ranks.
         TaskError: If neither test nor val has labels.
     """
+    check_values(run.task, "audit")
     with run.reading(db) as read:
         yield _examined(run, read)
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from graphlearn.errors import TaskError, UsageError, unknown_name
+from graphlearn.predict.run import check_values
 from graphlearn.predict.train import MODELS, train
 from graphlearn.schema import Database
 from graphlearn.tasks import Task, TaskType
@@ -60,9 +61,10 @@ def backtest(
 
     Raises:
         UnknownNameError: If there is no such model or regime.
-        UsageError: If ``folds`` is not above zero.
+        UsageError: If ``folds`` is not above zero, or the task ranks.
         TaskError: If there are too few anchors for a single cut.
     """
+    check_values(task, "backtest")
     if model not in MODELS:
         raise unknown_name("model", model, MODELS)
     for regime in regimes:

@@ -16,7 +16,7 @@ from graphlearn.predict.entities import Asked, asked_of_graph, time_asked
 from graphlearn.predict.explain_features import rows_of_features, tree_effects
 from graphlearn.predict.explain_rows import Scorer, describe, describe_own, feature_effects, strongest
 from graphlearn.predict.explanation import Explanation, FeatureEffect, number
-from graphlearn.predict.run import Run
+from graphlearn.predict.run import Run, check_values
 from graphlearn.predict.shown_rows import Pick, show_rows
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.schema import Database
@@ -240,10 +240,11 @@ def explain(
             is explained.
 
     Raises:
-        UsageError: If an argument means nothing for this task.
+        UsageError: If an argument means nothing for this task, or it ranks.
         UnknownNameError: If there is no such class.
         TaskError: If the entity does not exist.
     """
+    check_values(run.task, "explain")
     with run.reading(db) as read:
         return Explainer(run, read).explain(entity, at=at, top=top, output=output)
 

@@ -19,7 +19,7 @@ from graphlearn.graph.rows import CONSTANT
 from graphlearn.models import Ensemble, RelationalModel
 from graphlearn.models.occlusion import columns_of, copies, keep_all, with_column
 from graphlearn.predict.explain_features import tree_effects
-from graphlearn.predict.run import Run, check_split
+from graphlearn.predict.run import Run, check_split, check_values
 from graphlearn.sampling import TemporalNeighborSampler
 from graphlearn.schema import Database
 from graphlearn.tasks import Task
@@ -76,10 +76,11 @@ def importance(
         the greatest first. Sum over what is not asked for: ``groupby("table")["share"].sum()``.
 
     Raises:
-        UsageError: If ``rows`` is not above 0.
+        UsageError: If ``rows`` is not above 0, or the run ranks.
         UnknownNameError: If there is no such split.
         TaskError: If the split has no rows.
     """
+    check_values(run.task, "explain")
     check_split(split)
     if rows < 1:
         raise UsageError(f"'rows' must be > 0, got {rows}.")

@@ -19,9 +19,10 @@ from graphlearn.predict.ground import Ground, Prepared, Trained, digest
 from graphlearn.predict.network import NetworkTraining
 from graphlearn.schema import Database, Schema
 from graphlearn.tasks import Task
+from graphlearn.tasks.times import time_text
 from graphlearn.training.loop import TrainConfig
 from graphlearn.training.pairs import Pairs, split_pairs
-from graphlearn.training.ranking import ItemFeatures, PairLessons, Scoring
+from graphlearn.training.ranking import ItemFeatures, PairLessons, Scoring, existing_rows
 
 #: Train anchors whose items the spread of item features is taken from.
 _FIT_TIMES = 16
@@ -69,7 +70,7 @@ class _Trial:
         if made.item is not None:
             times = torch.unique(labelled.seeds.seed_time)
             some = times[torch.linspace(0, len(times) - 1, min(_FIT_TIMES, len(times))).long()]
-            made.item.fit_features(torch.cat([self.features.at(t) for t in some.tolist()]))
+            made.item.fit_features(torch.cat([self.features.at(t) for t in some.tolist()]).cpu())
         return made.to(torch.device(ground.device))
 
     def _lessons(self, model: Ranker, labelled: Pairs, val: Pairs | None) -> PairLessons:
@@ -90,20 +91,27 @@ def train_ranking(ground: Ground, model: str) -> Trained:
 
     With ``auto`` each of :data:`RANKERS` is trained on train and judged on validation, which comes after it; with
     ``refit`` the best is trained again, for as many epochs as it took, on both.
+
+    Raises:
+        TaskError: If there is nothing to rank: of a split no item exists yet, or no source has one.
     """
     started = time.perf_counter()
+    kinds = tuple(reversed(RANKERS)) if model == "auto" else (model,)
+    if not ground.resume:
+        forget(ground.partial)
+    if ground.settings.max_minutes is not None:
+        share = replace(ground.settings, max_minutes=ground.settings.max_minutes / len(kinds))
+        ground = replace(ground, settings=share)
     graph = ground.graph()
     pairs = {
         split: split_pairs(graph, ground.task, split, ground.regime, labels=table)
         for split, table in ground.tables.items()
     }
     for split, part in pairs.items():
-        if not len(part.relevant.col):
-            raise TaskError(f"task '{ground.task.name}', {split}: no source has an item, so nothing can be ranked.")
+        _check_there(graph, ground.task, split, part)
     graph = graph.to(ground.device)
     features = ItemFeatures(graph, str(ground.task.item_table), ground.task.timedelta)
     agreed = digest(ground.facts, pair_tensors(pairs), ground.device)
-    kinds = tuple(reversed(RANKERS)) if model == "auto" else (model,)
     trials = {
         kind: _Trial(_keeping(ground, kind, first=kind == kinds[0]), kind, graph, features, pairs["train"], agreed)
         for kind in kinds
@@ -123,8 +131,6 @@ def train_ranking(ground: Ground, model: str) -> Trained:
     training = trials[chosen].training
     if ground.refit:
         training.refit(pairs["train"].joined(pairs["val"]), decided)
-    for kind in kinds[1:]:
-        _partial(ground.partial, kind).unlink(missing_ok=True)
     choice = None
     if model == "auto":
         score = decided["scores"]
@@ -138,6 +144,24 @@ def train_ranking(ground: Ground, model: str) -> Trained:
         choice=choice,
         timings={"network": time.perf_counter() - started},
     )
+
+
+def forget(partial: Path) -> None:
+    """Removes what is kept of the kinds of ranking in training."""
+    for kind in RANKERS:
+        _partial(partial, kind).unlink(missing_ok=True)
+
+
+def _check_there(graph: HeteroData, task: Task, split: str, pairs: Pairs) -> None:
+    where = f"task '{task.name}', {split}"
+    newest = int(pairs.seeds.input_time.max())
+    if not bool(existing_rows(graph, str(task.item_table), newest).any()):
+        raise TaskError(
+            f"{where}: no row of '{task.item_table}' exists by {time_text(newest)}, the newest time that is looked at. "
+            "Load older rows, or take a later val_timestamp."
+        )
+    if not len(pairs.relevant.col):
+        raise TaskError(f"{where}: no source has an item, so nothing can be ranked.")
 
 
 def _keeping(ground: Ground, kind: str, *, first: bool) -> Ground:

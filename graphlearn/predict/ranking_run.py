@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,13 @@ from graphlearn.tasks.times import TimeLike
 from graphlearn.training.checkpoint import load_meta
 from graphlearn.training.pairs import Pairs, by_time, split_pairs
 from graphlearn.training.ranking import ItemFeatures, Scoring, judge, rank
-from graphlearn.training.seeds import Seeds, make_seeds
+from graphlearn.training.seeds import Seeds
 
+#: Whole numbers where some are missing would become floats.
+_WITH_GAPS = {
+    kind: pd.Int64Dtype() if pa.types.is_signed_integer(kind) else pd.UInt64Dtype()
+    for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
+}
 #: Scores of baselines that are held at a time.
 _HELD = 32 * 2**20
 
@@ -162,25 +168,32 @@ class RankingRun(Run):
     ) -> tuple[Tensor, Tensor]:
         task, item_table = self.task, str(self.task.item_table)
 
+        @lru_cache(maxsize=1)  # many parts of the entities share one time
         def allowed(time: int) -> Tensor:
             mask = torch.zeros(graph[item_table].num_nodes, dtype=torch.bool)
             index = node_index(graph, item_table, items_where(db, task, str(candidates), time))
             mask[index[index >= 0]] = True
             return mask
 
-        def seen(some: Seeds) -> tuple[Tensor, Tensor]:
-            past = past_items(db, task, int(some.input_time[0]))
-            known = make_seeds(graph, task, past["pkey"].combine_chunks(), torch.zeros(past.num_rows).long(), None)
-            label = past["label"].combine_chunks()
-            count = torch.from_numpy(pc.list_value_length(label).to_numpy().astype(np.int64))
+        @lru_cache(maxsize=1)
+        def past(time: int) -> tuple[Tensor, Tensor]:
+            """Of each entity's row the rows of the items that it had, as lists."""
+            table = past_items(db, task, time)
+            label = table["label"].combine_chunks()
+            owner = node_index(graph, task.entity_table, table["pkey"].combine_chunks())
+            owner = owner[torch.from_numpy(pc.list_parent_indices(label).to_numpy().astype(np.int64))]
             item = node_index(graph, item_table, pc.list_flatten(label))
-            rowptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
-            at = torch.full((graph[task.entity_table].num_nodes,), len(known))
-            at[known.index] = torch.arange(len(known))
-            owner, place = expand(torch.cat([rowptr, rowptr[-1:]]), at[some.index.cpu()])
-            found = item[place] >= 0
-            count = torch.bincount(owner[found], minlength=len(some))
-            return torch.cat([count.new_zeros(1), count.cumsum(0)]), item[place][found]
+            known = (owner >= 0) & (item >= 0)
+            owner, item = owner[known], item[known]
+            count = torch.bincount(owner, minlength=graph[task.entity_table].num_nodes)
+            return torch.cat([count.new_zeros(1), count.cumsum(0)]), item[owner.argsort(stable=True)]
+
+        def seen(some: Seeds) -> tuple[Tensor, Tensor]:
+            rowptr, item = past(int(some.input_time[0]))
+            index = some.index.cpu()
+            _, place = expand(rowptr, index)
+            count = rowptr.diff()[index]
+            return torch.cat([count.new_zeros(1), count.cumsum(0)]), item[place]
 
         return rank(
             self._scoring(graph),
@@ -200,7 +213,8 @@ class RankingRun(Run):
         for place in range(items.size(1)):
             there = items[:, place].numpy()
             number = "" if place == 0 else f"({place + 1})"
-            columns[f"prediction{number}"] = keys.take(pa.array(there, mask=there < 0)).to_pandas()
+            named = keys.take(pa.array(there, mask=there < 0))
+            columns[f"prediction{number}"] = named.to_pandas(types_mapper=_WITH_GAPS.get if named.null_count else None)
             columns[f"score{number}"] = np.where(there < 0, np.nan, values[:, place].numpy())
         first = [name for name in columns if not name.startswith("score")]
         return pd.DataFrame(columns)[[*first, *(name for name in columns if name.startswith("score"))]]

@@ -362,6 +362,19 @@ def check_split(split: str, regime: str | None = None) -> None:
         raise unknown_name("regime", regime, REGIMES)
 
 
+def check_values(task: Task, what: str) -> None:
+    """Refuses what is for one value per entity where a task ranks.
+
+    Raises:
+        UsageError: Then.
+    """
+    if task.item_table is not None:
+        raise UsageError(
+            f"task '{task.name}' ranks rows of '{task.item_table}', and {what} is for predictions of one value. "
+            "Of a ranking there are evaluate and predict."
+        )
+
+
 def make_model(
     schema: Schema, statistics: Statistics, task: Task, config: ModelConfig, encoder: EncoderFactory | None
 ) -> RelationalModel | Ensemble:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from graphlearn.tasks import Task
 
 KEYS = ["pkey", "seed_time"]
+_TAKEN = (TaskType.BINARY, TaskType.REGRESSION, TaskType.RECOMMENDATION)
+_NO_ROW = -1
+"""What RelBench has in the place of a recommendation where there is none."""
 
 
 def write_submission(
@@ -27,7 +30,7 @@ def write_submission(
 
     Args:
         predictions: Columns pkey, seed_time, prediction: one row for each row of the test split, the probability of 1
-            for a binary task.
+            for a binary task. For a recommendation prediction is the best row, prediction(2) the next, and so on.
         task: A task of a RelBench folder.
         dataset_name: Name of the data set on the leaderboard, such as ``rel-f1``.
         out_dir: Folder of the submission; it is made if it is not there.
@@ -42,11 +45,8 @@ def write_submission(
         TaskError: If the predictions are not those of the test split, or relbench refuses them.
         StorageError: If the file cannot be written.
     """
-    if task.task_type not in (TaskType.BINARY, TaskType.REGRESSION):
-        raise UsageError(
-            f"task '{task.name}' is {task.task_type}; the leaderboard takes {TaskType.BINARY} and "
-            f"{TaskType.REGRESSION} tasks."
-        )
+    if task.task_type not in _TAKEN:
+        raise UsageError(f"task '{task.name}' is {task.task_type}; the leaderboard takes tasks of {', '.join(_TAKEN)}.")
     folder = None if task.db is None else task.db.folder
     if folder is None:
         raise UsageError(
@@ -75,21 +75,25 @@ def _write_checked(predictions: pd.DataFrame, task: Task, dataset_name: str, fol
 
     dataset = relbench.load_dataset(folder)
     theirs = dataset.load_task(task.name)
-    keys = theirs.get_table("test", mask_input_cols=True).df[[theirs.entity_col, theirs.time_col]]
+    keys = theirs.get_table("test", mask_input_cols=True).df[[task.entity_col, task.time_col]]
     ordered = _in_order(predictions, keys, task)
     try:
-        write_prediction_table(theirs, ordered, file)
+        if task.top is None:
+            write_prediction_table(theirs, ordered["prediction"], file)
+        else:
+            write_prediction_table(theirs, ordered.apply(pd.to_numeric).fillna(_NO_ROW).to_numpy(), file)
         evaluate_task(f"{dataset_name}/{task.name}", file, dataset=dataset)
     except ValueError as error:
         raise TaskError(f"relbench refuses the predictions of '{task.name}': {error}.") from error
 
 
-def _in_order(predictions: pd.DataFrame, keys: pd.DataFrame, task: Task) -> pd.Series:
+def _in_order(predictions: pd.DataFrame, keys: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The predictions in the order of ``keys`` (entity, time), which they must match one to one."""
-    for column in [*KEYS, "prediction"]:
+    said = ["prediction", *(f"prediction({place})" for place in range(2, (task.top or 1) + 1))]
+    for column in [*KEYS, *said]:
         if column not in predictions:
             raise unknown_name("column in the predictions", column, map(str, predictions.columns))
-    given = predictions[[*KEYS, "prediction"]].assign(seed_time=_naive_us(predictions["seed_time"]))
+    given = predictions[[*KEYS, *said]].assign(seed_time=_naive_us(predictions["seed_time"]))
     wanted = keys.set_axis(KEYS, axis=1).assign(seed_time=lambda frame: _naive_us(frame["seed_time"]))
     twice = given[given.duplicated(KEYS)]
     if len(twice):
@@ -105,8 +109,7 @@ def _in_order(predictions: pd.DataFrame, keys: pd.DataFrame, task: Task) -> pd.S
                 f"task '{task.name}': {len(odd):,} {what} (first: {_shown(odd)}); the test split has {len(wanted):,} "
                 "rows. Predict exactly the test split."
             )
-    joined: pd.Series = wanted.merge(given, on=KEYS, how="left")["prediction"]
-    return joined
+    return wanted.merge(given, on=KEYS, how="left")[said]
 
 
 def _naive_us(times: pd.Series) -> pd.Series:

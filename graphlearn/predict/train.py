@@ -28,7 +28,7 @@ from graphlearn.predict.ground import (
     seed_tensors,
     versions,
 )
-from graphlearn.predict.ranking import RANKING_SETTINGS, ranking_sizes, train_ranking
+from graphlearn.predict.ranking import RANKING_SETTINGS, forget, ranking_sizes, train_ranking
 from graphlearn.predict.ranking_run import load
 from graphlearn.predict.run import Run
 from graphlearn.schema import Database
@@ -223,6 +223,7 @@ def train(
             raise StorageError(f"{error} {partial} keeps the training: make room and go on with --resume.") from error
         raise
     partial.unlink(missing_ok=True)
+    forget(partial)
     return load(out, encoder=encoder, text_encoder=text_encoder, device=device, db=db)
 
 

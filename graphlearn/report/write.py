@@ -14,6 +14,7 @@ import numpy as np
 
 from graphlearn.errors import StorageError, UsageError
 from graphlearn.predict import Run
+from graphlearn.predict.run import check_values
 from graphlearn.report import model_sections, sections, words
 from graphlearn.report.markup import Markup, join, tag
 from graphlearn.report.material import Material, gather
@@ -67,7 +68,7 @@ def write_report(
         The file.
 
     Raises:
-        UsageError: If ``out`` is a folder, or ``db`` is not a database that the run can read.
+        UsageError: If ``out`` is a folder, ``db`` is not a database that the run can read, or the run ranks.
         StorageError: If it cannot be written; then the file is as it was.
     """
     return save_report(make_report(run, db, progress=progress), place(run, out))
@@ -75,6 +76,7 @@ def write_report(
 
 def make_report(run: Run, db: Database | None = None, *, progress: bool = False) -> Report:
     """The page of a run; see :func:`write_report`."""
+    check_values(run.task, "report")
     material = gather(run, db, progress=progress)
     made = [make(material) for make in _SECTIONS]
     return Report(str(_page(material, made)), {section.id: section.missing for section in made})

@@ -123,6 +123,8 @@ def _items(label: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     if not _is_list(label.type):
         raise TaskError(f"{where}: labels of a recommendation must be lists of keys, found {label.type}.")
     flat = pa.table({"row": pc.list_parent_indices(label.combine_chunks()), "item": pc.list_flatten(label)})
+    if flat["item"].null_count:
+        raise TaskError(f"{where}: {flat['item'].null_count:,} keys in the lists are NULL. Leave them out.")
     counts = flat.group_by(["row", "item"]).aggregate([([], "count_all")])
     twice = counts.filter(pc.greater(counts["count_all"], 1))
     if twice.num_rows:

@@ -73,9 +73,9 @@ def export_relbench(db: Database, folder: str | Path, tasks: Iterable[Task] = ()
             with _numbered(db) as numbers:
                 tables = {name: _write(db, table, numbers, made / "db") for name, table in schema.tables.items()}
             replace(schema, tables=tables).save(made / "manifest.yaml")
+            keys = {name: known.keys for name, known in numbers.items()}
             for task in tasks:
-                known = numbers.get(task.entity_table)
-                save_task(task, made / "tasks" / task.name, keys=None if known is None else known.keys)
+                save_task(task, made / "tasks" / task.name, keys=keys)
             put_in_place(made, target, Path(aside) / "old")
     except OSError as error:
         raise StorageError(f"could not write {target}: {error.strerror or error}.") from error

@@ -30,7 +30,13 @@ class TaskType(enum.StrEnum):
 GIVEN_TYPES = (TaskType.BINARY, TaskType.REGRESSION, TaskType.MULTICLASS, TaskType.MULTILABEL)
 """What labels that come without a manifest can be."""
 
-_FILE_NAME = {"entity_table": "src_entity_table", "entity_col": "src_entity_col", "target_col": "dst_entity_col"}
+_FILE_NAME = {
+    "entity_table": "src_entity_table",
+    "entity_col": "src_entity_col",
+    "target_col": "dst_entity_col",
+    # RelBench loads recommendations of one evaluation time only, whatever times their labels have.
+    "num_eval_timestamps": "eval_timestamps",
+}
 """What the file of a recommendation task calls the things that every task has."""
 _OWN_NAME = {theirs: ours for ours, theirs in _FILE_NAME.items()}
 
@@ -109,7 +115,7 @@ class TaskManifest:
             needed += ["timedelta", "sql"]
         if ranks:
             needed += ["dst_entity_table", "eval_k"]
-        missing = [_FILE_NAME.get(key, key) if ranks else key for key in needed if not given.get(key)]
+        missing = [_FILE_NAME.get(key, key) if ranks else key for key in needed if given.get(key) in (None, "")]
         if missing:
             raise UsageError(f"{where}: {kind} task '{name}' lacks {', '.join(repr(k) for k in missing)}.")
         given["task_type"] = TaskType(given["task_type"])
@@ -117,6 +123,8 @@ class TaskManifest:
         evaluations = given.get("num_eval_timestamps", 1)
         if not isinstance(evaluations, int) or evaluations < 1:
             raise UsageError(f"{where}: 'num_eval_timestamps' must be a whole number >= 1, got {evaluations!r}.")
+        if ranks and kind == "autocomplete":
+            raise UsageError(f"{where}: a recommendation has labels of its own: 'kind' must be forecast or external.")
         if ranks and (not isinstance(given["eval_k"], int) or given["eval_k"] < 1):
             raise UsageError(f"{where}: 'eval_k' must be a whole number >= 1, got {given['eval_k']!r}.")
         for key in ("timedelta", "val_timestamp", "test_timestamp"):

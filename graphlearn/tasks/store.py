@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from graphlearn.tasks.task import Task
 
 
-def save_task(task: Task, folder: str | Path, *, force: bool = False, keys: pa.ChunkedArray | None = None) -> Path:
+def save_task(
+    task: Task, folder: str | Path, *, force: bool = False, keys: Mapping[str, pa.ChunkedArray] | None = None
+) -> Path:
     """Writes ``manifest.yaml`` and the labels of each split as a RelBench 3 task folder; it is whole or absent.
 
     A split that is empty is left out.
@@ -27,7 +31,7 @@ def save_task(task: Task, folder: str | Path, *, force: bool = False, keys: pa.C
         task: The task.
         folder: The folder to make; ``<RelBench folder>/tasks/<name>`` makes it a task of that source.
         force: Replace a task folder that is there.
-        keys: The primary keys of all entities, if each is to be written as its position among them.
+        keys: By table all primary keys, if each is to be written as its position among them.
 
     Raises:
         UsageError: If the folder exists.
@@ -36,7 +40,7 @@ def save_task(task: Task, folder: str | Path, *, force: bool = False, keys: pa.C
     target = Path(folder)
     if target.exists() and not force:
         raise UsageError(f"{target} exists already; choose another folder, or pass force=True to replace it.")
-    tables = {split: _columns_of_relbench(task, split, keys) for split in SPLITS}
+    tables = {split: _columns_of_relbench(task, split, keys or {}) for split in SPLITS}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as aside:
@@ -63,14 +67,28 @@ def put_in_place(made: Path, target: Path, old: Path) -> None:
             os.replace(old, target)
 
 
-def _columns_of_relbench(task: Task, split: str, keys: pa.ChunkedArray | None) -> pa.Table | None:
+def _columns_of_relbench(task: Task, split: str, keys: Mapping[str, pa.ChunkedArray]) -> pa.Table | None:
     """The labels of a split under the names of the manifest; None if there are none."""
     try:
         table = task.label_table(split)
     except EmptySplitError:
         return None
     seed = table["seed_time"].cast(pa.timestamp("us"))
-    pkey = table["pkey"]
-    if keys is not None:
-        pkey = pc.index_in(pkey.cast(keys.type), value_set=keys).cast(pa.int64())
-    return pa.table({task.time_col: seed, task.entity_col: pkey, task.target_col: table["label"]})
+    pkey, label = table["pkey"], table["label"]
+    if task.entity_table in keys:
+        pkey = _positions(pkey, keys[task.entity_table])
+    if task.item_table in keys:
+        label = _lists_of_positions(label.combine_chunks(), keys[task.item_table])
+    return pa.table({task.time_col: seed, task.entity_col: pkey, task.target_col: label})
+
+
+def _positions(values: pa.Array, keys: pa.ChunkedArray) -> pa.Array:
+    return pc.index_in(values.cast(keys.type), value_set=keys).cast(pa.int64())
+
+
+def _lists_of_positions(lists: pa.Array, keys: pa.ChunkedArray) -> pa.Array:
+    """Keys that are not there are left out of the lists."""
+    place = _positions(pc.list_flatten(lists), keys)
+    owner = pc.list_parent_indices(lists).filter(pc.is_valid(place)).to_numpy()
+    ends = np.bincount(owner, minlength=len(lists)).cumsum()
+    return pa.ListArray.from_arrays(pa.array([0, *ends], pa.int32()), place.drop_null())

@@ -82,12 +82,7 @@ class Scoring:
 
     def existing(self, time: int) -> Tensor:
         """Which items exist at a time, bool ``[N]``."""
-        store = self.graph[self.model.item_table]
-        row = torch.arange(store.num_nodes, device=device_of(self.model))
-        if "time" not in store:
-            return torch.ones_like(row, dtype=torch.bool)
-        known: Tensor = (row < store.num_undated) | (store.time <= time)
-        return known
+        return existing_rows(self.graph, self.model.item_table, time).to(device_of(self.model))
 
     def item_vectors(self, items: Tensor, input_time: int, seed_time: int) -> Tensor:
         """What :meth:`Ranker.items` gives for some items at a time; zeros without towers."""
@@ -140,6 +135,16 @@ class Scoring:
             items = self.all_items(input_time, seed_time)
             for part in torch.split(at, size):
                 yield part, items, _some(seeds, part)
+
+
+def existing_rows(graph: HeteroData, table: str, time: int) -> Tensor:
+    """Which rows of a table exist at a time, bool ``[N]``; without a time they always do."""
+    store = graph[table]
+    if "time" not in store:
+        return torch.ones(store.num_nodes, dtype=torch.bool)
+    row = torch.arange(store.num_nodes, device=store.time.device)
+    known: Tensor = (row < store.num_undated) | (store.time <= time)
+    return known
 
 
 def _some(seeds: Seeds, at: Tensor) -> Seeds:
@@ -207,7 +212,7 @@ def rank(
             if candidates is not None:
                 allowed = allowed & candidates(time).to(allowed.device)
             if exclude is not None:
-                rowptr, col = exclude(part)
+                rowptr, col = (lists.to(vector.device) for lists in exclude(part))
                 extra = _merged(extra, rowptr, col)
             best, named = top_k(vector, items, k, extra=extra, candidates=allowed)
             values[at.cpu()], names[at.cpu()] = best.cpu(), named.cpu()
@@ -219,9 +224,9 @@ def rank(
 
 def _merged(extra: tuple[Tensor, Tensor, Tensor] | None, rowptr: Tensor, col: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Entries of a matrix and -inf for those of some lists, as one matrix; a pair may be in it twice."""
-    never = torch.full(col.shape, -torch.inf)
     if extra is None:
-        return rowptr, col, never
+        return rowptr, col, torch.full(col.shape, -torch.inf, device=col.device)
+    never = extra[2].new_full(col.shape, -torch.inf)
     row = torch.cat([entries_to_rows(extra[0], len(extra[1])), entries_to_rows(rowptr, len(col))])
     order = row.argsort(stable=True)
     both = torch.cat([extra[1], col])[order], torch.cat([extra[2], never])[order]
@@ -236,11 +241,21 @@ def _some_of(items: Tensor, generator: torch.Generator) -> Tensor:
     return items[drawn.to(items.device)].sort().values
 
 
+def draw_weights(columns: Tensor, drawn: Tensor, count: int) -> Tensor:
+    """For how many items each column stands in a sum over ``count`` items, of which ``drawn`` (sorted) were drawn.
+
+    Log weights, -inf for columns that are there for another reason: then the sum is right in the mean over all draws.
+    """
+    share = math.log(max(count, 1) / max(len(drawn), 1))
+    return torch.where(contains(drawn, columns), share, -torch.inf)
+
+
 class PairLessons:
     """What a ranking is trained on, see :class:`~graphlearn.training.loop.Lessons`.
 
     A batch holds sources of one time, and items drawn from all that exist then: each stands for as many as were not
-    drawn. Items in the trees of the batch's sources, and those that came true, are there in any case.
+    drawn. Items in the trees of the batch's sources are drawn apart, as few others are as likely; those that came true
+    are there in any case.
 
     Args:
         scoring: The model.
@@ -301,13 +316,13 @@ class PairLessons:
         scoring, device = self.scoring, device_of(self.scoring.model)
         input_time, seed_time = int(pairs.seeds.input_time[0]), int(pairs.seeds.seed_time[0])
         found = scoring.sources(pairs.seeds.to(device))
-        drawn, share = self.draw(input_time, generator)
-        parts = [drawn, pairs.relevant.col.to(device), *also]
-        if found.reached is not None and share > 0:
-            parts.append(_some_of(torch.unique(found.reached.item), generator))
-        columns = torch.unique(torch.cat(parts))
+        there = scoring.existing(input_time).nonzero()[:, 0]
+        drawn = _some_of(there, generator)
+        near_items = drawn[:0] if found.reached is None else torch.unique(found.reached.item)
+        near_drawn = _some_of(near_items, generator)
+        columns = torch.unique(torch.cat([drawn, near_drawn, pairs.relevant.col.to(device), *also]))
         score = found.vector @ scoring.item_vectors(columns, input_time, seed_time).t()
-        weight = torch.where(contains(drawn, columns), share, -torch.inf)
+        weight = draw_weights(columns, drawn, len(there))
         if found.reached is not None:
             at = torch.searchsorted(columns, found.reached.item).clamp_max(len(columns) - 1)
             at = torch.where(columns[at] == found.reached.item, at, len(columns))
@@ -315,7 +330,7 @@ class PairLessons:
             score = score + found.gate * found.reached.scores(found.reached.seed, at, size)
             near = torch.zeros(size[0], size[1] + 1, dtype=torch.bool, device=device)
             near[found.reached.seed, at] = True
-            weight = torch.where(near[:, :-1], 0.0, weight)  # all of a tree's items are there: each is one
+            weight = torch.where(near[:, :-1], draw_weights(columns, near_drawn, len(near_items)), weight)
         return score, columns, weight
 
     def label_loss(self, pairs: Pairs, score: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
@@ -325,12 +340,6 @@ class PairLessons:
         true = torch.zeros_like(score, dtype=torch.bool)
         true[owner, place] = True
         return sampled_softmax(score, score[owner, place], owner, true, weight)
-
-    def draw(self, time: int, generator: torch.Generator) -> tuple[Tensor, float]:
-        """Items that exist at a time, sorted, and the logarithm of how many each stands for."""
-        there = self.scoring.existing(time).nonzero()[:, 0]
-        drawn = _some_of(there, generator)
-        return drawn, math.log(max(len(there), 1) / max(len(drawn), 1))
 
     def judge(self) -> tuple[float, float]:
         assert self.val is not None

@@ -128,17 +128,6 @@ def test_what_is_refused(shop: Path, capfd, words: tuple[str, ...], says: str):
     assert err.startswith(says)
 
 
-def test_rankings_are_labels_only(shop: Path, capfd, tmp_path: Path):
-    query = f"PREDICT LIST_DISTINCT(items.product_id, 0, 30) RANK TOP 3 {EACH}"
-    code, out, err = run(capfd, "label", shop, query)
-    assert code == 0, err
-    assert "mean " in err
-    code, out, err = run(capfd, "train", shop, query, "--out", tmp_path / "run")
-    assert (code, out) == (2, "")
-    assert "ranks rows (RANK TOP): its labels can be made, but there is no model for rankings" in err
-    assert not (tmp_path / "run").exists()
-
-
 def test_options_of_a_query_need_one(shop: Path, capfd, tmp_path: Path):
     code, _, err = run(capfd, "predict", tmp_path / "run", shop, "--dry-run")
     assert code == 2
