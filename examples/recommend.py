@@ -1,7 +1,7 @@
 """What will each customer buy next?    python examples/recommend.py --customers 200
 
-A recommender from one query: the products of a generated shop, ranked for each customer, beside what is popular and what
-the customer bought before. A product that came in after the training is ranked by its columns.
+A recommender from one query: the products of a generated shop, ranked for each customer, beside what is popular and
+what the customer bought before. A product that came in after the training is ranked by its columns.
 """
 
 import argparse

@@ -93,7 +93,9 @@ def train(
         out: The run folder to write.
         model: ``"gbdt"``: trees on aggregates made from the schema. ``"gnn"``: a network on the rows. ``"fused"``: a
             network that reads both, and trees, together. ``"constant"``: one value for all. ``"auto"`` decides among
-            them by what they say of labels at earlier cuts; ``run.meta["choice"]`` says how.
+            them by what they say of labels at earlier cuts; ``run.meta["choice"]`` says how. For a task that ranks:
+            ``"two-tower"``, ``"id-gnn"`` or ``"fused"``, see :class:`~graphlearn.models.ranker.Ranker`, and ``"auto"``
+            takes the one that ranks validation best.
         regime: ``"frozen"`` or ``"rolling"``.
         seed: Of the initial weights and everything drawn; the same seed gives the same numbers on one machine.
         device: ``"cpu"`` or ``"cuda"``.

@@ -77,7 +77,7 @@ def _columns_of_relbench(task: Task, split: str, keys: Mapping[str, pa.ChunkedAr
     pkey, label = table["pkey"], table["label"]
     if task.entity_table in keys:
         pkey = _positions(pkey, keys[task.entity_table])
-    if task.item_table in keys:
+    if task.item_table is not None and task.item_table in keys:
         label = _lists_of_positions(label.combine_chunks(), keys[task.item_table])
     return pa.table({task.time_col: seed, task.entity_col: pkey, task.target_col: label})
 

@@ -156,3 +156,29 @@ def test_aggregates_three_tables_away_reach_the_ceiling_and_own_columns_do_not(b
     assert own["gap"] >= 0.12
     assert three["gap"] <= 0.03  # 0.01 at full size: benchmarks/results/shop_ceiling.jsonl
     assert own["val"] + 0.05 < one["val"] < two["val"] - 0.02 < three["val"] - 0.02
+
+
+def test_what_customers_like_is_what_they_buy(small: Any) -> None:
+    """Shares of all products; items are likelier under the customer's own than under the mean of all customers."""
+    orders = small.tables["orders"].to_pandas().set_index("order_id")
+    items = small.tables["order_items"].to_pandas()
+    products = small.tables["products"].to_pandas()["product_id"]
+    customers = small.tables["customers"].to_pandas()["customer_id"]
+    bought = items.join(orders[["customer_id", "ordered_at"]], on="order_id")
+    gain = []
+    for block in (20, 30):
+        time = int(small.anchors[block])
+        start = pd.Timestamp(time, unit="us")
+        known = small.taste[block][:, 0] >= 0
+        liked = small.preference(time, np.flatnonzero(known))
+        np.testing.assert_allclose(liked.sum(axis=1), 1.0)
+        inside = bought[(bought["ordered_at"] > start) & (bought["ordered_at"] <= start + 30 * DAY)]
+        row = pd.Series(np.arange(known.sum()), index=customers[known]).reindex(inside["customer_id"]).to_numpy()
+        place = pd.Series(np.arange(len(products)), index=products).reindex(inside["product_id"]).to_numpy()
+        there = ~np.isnan(row)
+        own = liked[row[there].astype(int), place[there].astype(int)]
+        common = liked.mean(axis=0)[place[there].astype(int)]
+        sold = (own > 0) & (common > 0)  # what comes in within the block is in no one's shares
+        assert sold.mean() > 0.9
+        gain.append(np.log(own[sold]).mean() - np.log(common[sold]).mean())
+    assert min(gain) > 0.1
