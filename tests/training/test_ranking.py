@@ -20,7 +20,7 @@ from graphlearn.tasks import Task
 from graphlearn.tasks.ranking import RANKING_METRICS
 from graphlearn.training import TrainConfig
 from graphlearn.training.pairs import Pairs, by_time, split_pairs
-from graphlearn.training.ranking import ItemFeatures, PairLessons, Scoring, all_scores, draw_weights, judge, rank
+from graphlearn.training.ranking import ItemFeatures, PairLessons, Scoring, draw_weights, judge, rank
 
 QUERY = "PREDICT LIST_DISTINCT(items.product_id, 0, 30, days) RANK TOP 3 FOR EACH customers.customer_id"
 DEEP = replace(MODEL, num_neighbors=(4, 3, 3))
@@ -101,7 +101,7 @@ def test_all_scores_and_the_best_of_them(scoring, pairs):
     with torch.no_grad():
         for time, seed_time, at in by_time(some.seeds):
             items = scoring.all_items(time, seed_time)
-            found = all_scores(scoring, some.take(at).seeds, items, time)
+            found = scoring.scores(some.take(at).seeds, items)
             torch.testing.assert_close(found, expected[at], atol=1e-4, rtol=1e-4)
     values, named = rank(scoring, some.seeds, 12)
     torch.testing.assert_close(values, expected.sort(dim=1, descending=True).values, atol=1e-4, rtol=1e-4)
@@ -153,13 +153,13 @@ def test_a_step_has_one_time_and_every_source_comes_once(scoring, task, monkeypa
     made = lessons(scoring, task)
     seen: list[tuple[int, int]] = []
 
-    def look(pairs: Pairs, generator: torch.Generator) -> Tensor:
+    def look(pairs: Pairs, at: Tensor, generator: torch.Generator) -> Tensor:
         assert len(torch.unique(pairs.seeds.seed_time)) == 1
         assert len(pairs) <= 16
         seen.extend(zip(pairs.seeds.index.tolist(), pairs.seeds.seed_time.tolist(), strict=True))
         return torch.zeros(())
 
-    monkeypatch.setattr(made, "_loss", look)
+    monkeypatch.setattr(made, "loss_of", look)
     steps, epochs = made.plan()
     assert epochs == 1
     assert len(losses(made)) == steps
@@ -208,7 +208,7 @@ def test_gradients_are_numbers_where_every_item_came_true(scoring, task):
         with pytest.MonkeyPatch.context() as patch:
             if absent:
                 patch.setattr(scoring, "existing", lambda time: torch.zeros(12, dtype=torch.bool))
-            loss = made._loss(every, torch.Generator().manual_seed(0))
+            loss = made.loss_of(every, torch.arange(2), torch.Generator().manual_seed(0))
         loss.backward()
         assert bool(loss.isfinite())
         grads = [p.grad for p in scoring.model.parameters() if p.grad is not None]
