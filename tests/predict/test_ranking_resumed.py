@@ -60,14 +60,14 @@ def model_of(run: Run) -> str:
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """Presses Ctrl-C at the n-th step of the training, counted from 0."""
-    step, calls = PairLessons._loss, iter(range(10_000))
+    step, calls = PairLessons.loss_of, iter(range(10_000))
 
     def counted(self, *args):
         if next(calls) == call:
             raise KeyboardInterrupt
         return step(self, *args)
 
-    monkeypatch.setattr(PairLessons, "_loss", counted)
+    monkeypatch.setattr(PairLessons, "loss_of", counted)
 
 
 def test_same_seed_same_run_and_another_seed_another(whole, tmp_path):
