@@ -248,7 +248,8 @@ class _Run:
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(found["loss"])
             for module in (self.d.student, self.d.head):
-                torch.nn.utils.clip_grad_norm_(module.parameters(), config.grad_clip)
+                if weights := list(module.parameters()):
+                    torch.nn.utils.clip_grad_norm_(weights, config.grad_clip)
             optimizer.step()
             for name, value in found.items():
                 totals[name] = totals.get(name, 0.0) + value.detach() / len(batches)
