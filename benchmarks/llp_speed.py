@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10, help="epochs that are measured")
     parser.add_argument("--pairs", type=int, help="pairs of contexts drawn per anchor; all without it")
     parser.add_argument("--anchors", type=int, help="anchors of an epoch; all nodes without it")
+    parser.add_argument("--ways", nargs="+", default=["bfloat16", "float32", "labels"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tiny", action="store_true", help="one data set, few anchors, two epochs")
@@ -45,7 +46,7 @@ def main() -> None:
         data, _ = split("transductive", name, x, edge_index, args.device)
         settings = dict(zip(NAMES, SETTINGS["transductive"][name], strict=True))
         row: dict[str, Any] = {}
-        for way in ("bfloat16", "float32", "labels"):
+        for way in args.ways:
             times = epochs_of(args, data, settings, way)
             row[way] = times
             print(f"{name} {way}: {times}", file=sys.stderr)
