@@ -18,11 +18,11 @@ PAPER = re.compile(r"arXiv:\d{4}\.\d{4,5}")
 
 
 def layers() -> dict[str, type]:
-    """Every public torch module of nn and models, by name."""
+    """Every public torch module of nn and models, and of the students, by name."""
     root = Path(graphlearn.__file__).parent
     modules = [
         importlib.import_module(module.name)
-        for part in ("nn", "models")
+        for part in ("nn", "models", "compress")
         for module in pkgutil.walk_packages([str(root / part)], f"graphlearn.{part}.")
     ]
     classes = [value for module in modules for value in vars(module).values() if inspect.isclass(value)]

@@ -2,6 +2,8 @@
 
 from graphlearn.compress.context import ContextSampler
 from graphlearn.compress.distill import DistillConfig, DistillData, DistillResult, LinkDistiller, LinkStudent
+from graphlearn.compress.embedding_table import EmbeddingTable
+from graphlearn.compress.export import ExportedStudent, export_student
 from graphlearn.compress.llp import LLPLoss, LogitMatching, RepresentationMatching
 from graphlearn.compress.production_split import ProductionLinkSplit, ProductionSplit
 from graphlearn.compress.student import MLPStudent
@@ -11,6 +13,8 @@ __all__ = [
     "DistillConfig",
     "DistillData",
     "DistillResult",
+    "EmbeddingTable",
+    "ExportedStudent",
     "LLPLoss",
     "LinkDistiller",
     "LinkStudent",
@@ -19,4 +23,5 @@ __all__ = [
     "ProductionLinkSplit",
     "ProductionSplit",
     "RepresentationMatching",
+    "export_student",
 ]

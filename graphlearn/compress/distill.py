@@ -61,8 +61,9 @@ class DistillConfig:
         grad_clip: Largest norm of a gradient, of the student and of the head.
         link_batch: Links of a step.
         anchors: Anchors of an epoch, a share of which each step takes; None: all nodes.
-        rounds: Sets of contexts that are drawn and scored by the teacher, one in each of the first epochs; later epochs
-            use them again in turn.
+        rounds: Sets of anchors and contexts that are drawn and scored by the teacher, one in each of the first epochs;
+            later epochs use them again in turn. With few anchors of an epoch take more of them, so that all nodes are
+            met.
         low_precision: Whether contexts are scored in bfloat16; weights, links and losses stay as they are.
     """
 
@@ -220,7 +221,7 @@ class _Run:
         self.train = data.train
         self.keys = edge_keys(torch.cat([data.edge_index, data.train], dim=1), self.num_nodes)
         self.sampler = ContextSampler(data.edge_index, self.num_nodes, **distiller.contexts)
-        self.pool: dict[int, tuple[Tensor, Tensor]] = {}
+        self.pool: dict[int, tuple[Tensor, ...]] = {}
         loss = distiller.loss
         self.asks = not isinstance(loss, LLPLoss) or loss.needs_contexts
         if self.asks:
@@ -240,15 +241,16 @@ class _Run:
         negatives = random_non_edges(self.keys, self.num_nodes, self.train.size(1), generator)
         order = torch.randperm(self.train.size(1), generator=generator).to(device)
         batches = torch.split(order, config.link_batch)
-        anchors = torch.randperm(self.num_nodes, generator=generator).to(device)[: config.anchors]
+        parts = zip(*(part.tensor_split(len(batches)) for part in self._round(epoch, generator)), strict=True)
         totals: dict[str, Tensor] = {}
-        for links, some in zip(batches, anchors.tensor_split(len(batches)), strict=True):
+        for links, asked in zip(batches, parts, strict=True):
             pairs = torch.cat([self.train[:, links], negatives[:, links]], dim=1)
-            found = self._loss(epoch, pairs, some, generator)
+            found = self._loss(pairs, asked, generator)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(found["loss"])
             for module in (self.d.student, self.d.head):
-                torch.nn.utils.clip_grad_norm_(module.parameters(), config.grad_clip)
+                if weights := list(module.parameters()):
+                    torch.nn.utils.clip_grad_norm_(weights, config.grad_clip)
             optimizer.step()
             for name, value in found.items():
                 totals[name] = totals.get(name, 0.0) + value.detach() / len(batches)
@@ -267,13 +269,13 @@ class _Run:
             )
         return means
 
-    def _loss(self, epoch: int, pairs: Tensor, anchors: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def _loss(self, pairs: Tensor, asked: tuple[Tensor, ...], generator: torch.Generator) -> dict[str, Tensor]:
+        anchors = asked[0]
         loss, labels = self.d.loss, torch.zeros(pairs.size(1), device=pairs.device)
         found: dict[str, Tensor]
         labels[: pairs.size(1) // 2] = 1.0
         if isinstance(loss, LLPLoss) and loss.needs_contexts:
-            contexts, teacher = (value[anchors] for value in self._round(epoch, generator))
-            contexts = contexts.long()
+            contexts, teacher = asked[1].long(), asked[2]
             z, (pairs, anchors_at, contexts_at) = self._embed([pairs, anchors, contexts])
             scores = self._score_contexts(z, anchors_at, contexts_at)
             mask = contexts != anchors[:, None]
@@ -308,18 +310,25 @@ class _Run:
             z = z.to(torch.bfloat16) if low else z
             return self.d.head.context(z[anchors], z, contexts).to(torch.float32 if low else z.dtype)
 
-    def _round(self, epoch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Contexts of all nodes and the teacher's logits of them, ``[N, m]`` each."""
+    def _round(self, epoch: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """The anchors ``[a]`` of an epoch, and if they have any their contexts and the teacher's logits, ``[a, m]``."""
         number = epoch % self.d.config.rounds
         if number not in self.pool:
-            contexts, _ = self.sampler(torch.arange(self.num_nodes, device=self.train.device), generator)
-            rows = max(1, _BLOCK // self.sampler.width)
-            scores, z = [], self.teacher_z
-            with torch.no_grad():
-                for anchor, some in zip(torch.split(z, rows), torch.split(contexts, rows), strict=True):
-                    scores.append(self._ask(anchor, z, some).half())
-            self.pool[number] = contexts.to(torch.int32), torch.cat(scores)
+            order = torch.randperm(self.num_nodes, generator=generator).to(self.train.device)
+            anchors = order[: self.d.config.anchors]
+            self.pool[number] = (anchors, *self._answers(anchors, generator))
         return self.pool[number]
+
+    @torch.no_grad()
+    def _answers(self, anchors: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+        if not (isinstance(self.d.loss, LLPLoss) and self.d.loss.needs_contexts):
+            return ()
+        contexts, _ = self.sampler(anchors, generator)
+        rows = max(1, _BLOCK // self.sampler.width)
+        z, scores = self.teacher_z, []
+        for some, theirs in zip(torch.split(anchors, rows), torch.split(contexts, rows), strict=True):
+            scores.append(self._ask(z[some], z, theirs).half())
+        return contexts.to(torch.int32), torch.cat(scores)
 
     def _ask(self, anchor: Tensor, z: Tensor, contexts: Tensor) -> Tensor:
         if isinstance(self.d.teacher_head, LinkHead):

@@ -154,7 +154,7 @@ def undirected_links(edge_index: Tensor) -> Tensor:
     """Each link of an undirected graph once, the smaller node first, without self-links; ``[2, L]``."""
     low, high = edge_index.min(dim=0).values, edge_index.max(dim=0).values
     pairs = torch.stack([low, high])[:, low < high]
-    found: Tensor = torch.unique(pairs, dim=1)  # type: ignore[no-untyped-call]
+    found: Tensor = torch.unique(pairs, dim=1)
     return found
 
 
