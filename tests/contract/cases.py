@@ -16,12 +16,15 @@ from torch_frame.data.stats import StatType
 
 from graphlearn.nn import (
     AgeEncoder,
+    BilinearHead,
     DensePairConv,
+    DotHead,
     GNPAggregation,
     GraphParsingPooling,
     HeteroSAGEConv,
     KLConv,
     LabelEmbedding,
+    MLPHead,
     NodeHead,
     RowEncoder,
     SeedFeatures,
@@ -246,6 +249,21 @@ def reorder_pairs(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Tensor]:
     return tuple(arg[order] for arg in args), order
 
 
+def ends_of_links(seed: int) -> tuple[Tensor, Tensor]:
+    """Vectors of the two ends of four links."""
+    g = generator(seed)
+    return torch.randn(4, 3, generator=g), torch.randn(4, 3, generator=g)
+
+
+def link_head(build: Callable[[], torch.nn.Module]) -> Case:
+    return Case(
+        build=build,
+        inputs=ends_of_links,
+        join=lambda a, b: (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])),
+        reorder=reorder_pairs,
+    )
+
+
 CASES = {
     "AgeEncoder": Case(
         build=lambda: AgeEncoder(num_decays=3),
@@ -253,6 +271,9 @@ CASES = {
         join=lambda a, b: (torch.cat([a[0], b[0]]),),
         reorder=reorder_rows,
     ),
+    "BilinearHead": link_head(lambda: BilinearHead(3)),
+    "DotHead": link_head(DotHead),
+    "MLPHead": link_head(lambda: MLPHead(3, 5)),
     "GraphParsingPooling": Case(
         build=lambda: GraphParsingPooling(3),
         inputs=plain_graph,
