@@ -3,7 +3,7 @@
 Common neighbours, Adamic-Adar and resource allocation of pairs of a graph whose degrees follow a power law. Half of the
 pairs are links, the other half joins random nodes. Two peers, both in blocks of pairs, on the same CSR matrix: `gather`
 takes the rows of both ends, the columns of one weighted once for all, multiplies them entry by entry and adds up each
-row; `product` multiplies the incidence of pairs and sources by the matrix, then by hand the same. Same scores, asserted.
+row; `product` gets these rows as a product with the pairs' incidence instead. Same scores, asserted.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def random_links(num_nodes: int, num_links: int, generator: torch.Generator) -> Tensor:
-    """Both ends follow a power law: node i is drawn with a probability like i ** -0.5; ``[2, num_links]``, no doubles."""
+    """Both ends follow a power law, node i drawn with a probability like i ** -0.5; ``[2, num_links]``, none twice."""
     found = torch.empty(0, dtype=torch.int64)
     label = torch.randperm(num_nodes, generator=generator)  # hubs are not neighbours in memory
     while len(found) < num_links:

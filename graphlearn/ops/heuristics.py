@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphlearn.native import kernels
 from graphlearn.ops.csr import gather_reduce
-from graphlearn.ops.lists import contains, expand
+from graphlearn.ops.lists import contains, distinct, expand
 from graphlearn.ops.neighbors import NeighborLists, check_nodes
 
 _BLOCK_ENTRIES = 1 << 22  # neighbours looked up at a time in torch: some 100 MiB
@@ -210,9 +210,10 @@ def _from_sources(graph: NeighborLists, pairs: Tensor, spread: Callable[[Tensor]
     """``spread`` of the unit vector of one end, read at the other; with ``both``, the way back by degrees added."""
     check_nodes("edge_label_index", pairs, graph.num_nodes)
     out = torch.zeros(pairs.size(1), dtype=torch.float64, device=pairs.device)
-    sides = [side.unique(return_inverse=True) for side in pairs]
-    near = 0 if len(sides[0][0]) <= len(sides[1][0]) else 1
-    source, column = sides[near]
+    sides = [distinct(pairs[0]), distinct(pairs[1])]
+    near = 0 if len(sides[0]) <= len(sides[1]) else 1
+    source = sides[near]
+    column = torch.searchsorted(source, pairs[near].contiguous())
     order = column.argsort(stable=True)
     width = max(1, _BLOCK_STATES // max(graph.num_nodes, 1))
     starts = torch.arange(0, len(source) + width, width, device=pairs.device).clamp_max(len(source))
