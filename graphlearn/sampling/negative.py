@@ -174,13 +174,12 @@ def historical_negatives(
     check_pairs("edge_index", edge_index, "E")
     check_times(edge_index, time)
     free = FreePairs(edge_index, num_nodes, num_src)
-    past, later = (undirected_pairs(edge_index[:, part], num_nodes) for part in (time <= cut, time > cut))
-    gone = past[:, ~contains(later[0] * num_nodes + later[1], past[0] * num_nodes + past[1])]
+    gone = former_links(edge_index, time, cut, num_nodes)
     if positives is None:
         if num > gone.size(1):
             raise ValueError(
-                f"{num:,} historical negatives were asked for, but of {past.size(1):,} pairs linked up to time {cut} "
-                f"only {gone.size(1):,} are not linked later. Ask for at most so many."
+                f"{num:,} historical negatives were asked for, but of the pairs linked up to time {cut} only "
+                f"{gone.size(1):,} are not linked later. Ask for at most so many."
             )
         order = torch.randperm(gone.size(1), generator=generator, device=generator.device)[:num]
         return gone[:, order.to(gone.device)]
@@ -189,6 +188,12 @@ def historical_negatives(
     drawn = random_neighbor(former, source[:, None].expand(-1, 4 * num), generator)
     ends, fine = first_distinct(drawn, drawn >= 0, num)
     return _filled_rows(free, source, ends, fine, num, generator)
+
+
+def former_links(edge_index: Tensor, time: Tensor, cut: int, num_nodes: int) -> Tensor:
+    """The pairs that are linked at or before ``cut`` and not afterwards, each once: ``[2, M]``."""
+    past, later = (undirected_pairs(edge_index[:, part], num_nodes) for part in (time <= cut, time > cut))
+    return past[:, ~contains(later[0] * num_nodes + later[1], past[0] * num_nodes + past[1])]
 
 
 def check_times(edge_index: Tensor, time: Tensor) -> None:
