@@ -33,6 +33,7 @@ class LinkSplit:
         num_src: With two kinds of nodes, how many are of the first, which come first.
         repeats: Whether links that training knew may be asked for again, as over time they may: then links may be
             among those of a phase before, which is counted by :meth:`repeated`, not refused.
+        new: Nodes that training must not know of, bool ``[N]``; None if there are none.
         notes: What there is to say about how it was made.
 
     Raises:
@@ -46,6 +47,7 @@ class LinkSplit:
     negatives: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     num_src: int | None = None
     repeats: bool = False
+    new: Tensor | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -60,6 +62,9 @@ class LinkSplit:
                 _refuse(links, self._again(links), f"links of {phase} are there already", "Give each link once.")
         if self.repeats:
             return
+        if self.new is not None:
+            trained = torch.cat([self.positives["train"], self.graph["train"]], dim=1)
+            _refuse(trained, self.new[trained].any(dim=0), "edges of training touch a new node", "Leave them out.")
         known = self.known()
         for phase, kinds in self.negatives.items():
             for kind, pairs in kinds.items():
@@ -198,10 +203,8 @@ def temporal_link_split(
                 f"no link is left for {phase}: times run from {int(time.min()) if len(time) else '-'} to "
                 f"{int(time.max()) if len(time) else '-'}, the cuts are {val_time} and {test_time}. Take other cuts."
             )
-    split = _of_parts(
-        tuple(parts), num_nodes, test_graph, num_src, generator, repeats=repeats == "keep", notes=tuple(notes)
-    )
-    split = _with_uniform(split, generator)
+    split = _of_parts(tuple(parts), num_nodes, test_graph, num_src, generator, repeats=repeats == "keep")
+    split = replace(_with_uniform(split, generator), notes=tuple(notes))
     if repeats == "drop":
         return split
     found = {}
@@ -275,7 +278,7 @@ def new_node_split(
                 f"at validation and {num_test:,} at test. Take other shares."
             )
     graph = {name: torch.cat([edges, edges.flip(0)], dim=1) for name, edges in shown.items()}
-    split = LinkSplit(num_nodes, graph, asked, num_src=num_src)
+    split = LinkSplit(num_nodes, graph, asked, num_src=num_src, new=born > 0)
     free = FreePairs(split.known(), num_nodes, num_src)
     negatives = {}
     for name in PHASES[1:]:

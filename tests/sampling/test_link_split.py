@@ -216,6 +216,7 @@ def made(**changes) -> LinkSplit:
             r"1 of 2 links of test are links of train too.*3 -",
         ),
         ({"negatives": {"val": {"own": torch.tensor([[0, 1], [4, 0]])}}}, r"1 of 2 own negatives of val are .*1 - 0\)"),
+        ({"new": torch.arange(6) > 1}, r"3 of 6 edges of training touch a new node \(first: 1 - 2, 1 - 2, 2 - 1\)"),
         ({"positives": {"val": torch.tensor([[6], [0]])}}, r"'positives of val' must name nodes 0 to 5, but 1 of 2"),
         (
             {"positives": {"vall": torch.tensor([[2], [0]])}},
