@@ -53,6 +53,7 @@ CHANNELS = {"search": 0.0, "social": -0.12, "friend": 0.15, "affiliate": -0.15, 
 NEWSLETTER, AGE = 0.08, 0.06  # AGE: per 15 years older than the mean
 REASONS = {"defective": 1.9, "not as described": 1.6, "arrived late": 1.6, "wrong size": 0.15, "changed mind": 0.15}
 NO_REASON = 0.9  # trouble of a return whose reason is not given
+TASTE = (0.6, 0.2)  # share of items from the favourite and from the second department; the rest follows fashion
 DRIFT = 0.25  # share of customers who find a new favourite department in a block: nobody is loyal for ever
 
 DEVICES = ["phone", "desktop", "tablet"]
@@ -65,11 +66,25 @@ DEPTHS = np.array([0.1, 0.15, 0.2, 0.3, 0.5])  # discounts
 
 @dataclass(frozen=True)
 class Shop:
-    """The tables, and the probability of no order within 30 days of each anchor, for each customer."""
+    """The tables, the probability of no order within 30 days of each anchor, and what each customer likes then."""
 
     tables: dict[str, pa.Table]
     anchors: NDArray[np.int64]  # microseconds UTC, the start of each block
     churn: NDArray[np.float64]  # [anchors, customers]; NaN before the sign-up
+    taste: NDArray[np.int64]  # [anchors, customers, 2]: favourite and second department; -1 before the sign-up
+    demand: NDArray[np.float64]  # [anchors, departments, products]: shares of a department's sales
+    fashion: NDArray[np.float64]  # [anchors, departments]: where those buy who follow no taste of their own
+
+    def preference(self, time: int, customers: Array) -> NDArray[np.float64]:
+        """How likely each product is to be the next item that each customer buys, ``[customers, products]``.
+
+        Of all orders of the products that could be known at ``time``, this one is right most often.
+        """
+        block = int(np.searchsorted(self.anchors, time, side="right")) - 1
+        favourite, second = self.taste[block][customers].T
+        demand = self.demand[block]
+        mixed = TASTE[0] * demand[favourite] + TASTE[1] * demand[second]
+        return np.asarray(mixed + (1 - sum(TASTE)) * (self.fashion[block] @ demand))
 
 
 def generate(seed: int = 0, customers: int = 4000, *, days: int = DAYS) -> dict[str, pa.Table]:
@@ -96,6 +111,7 @@ def simulate(seed: int = 0, customers: int = 4000, *, days: int = DAYS) -> Shop:
     parts: dict[str, list[Columns]] = {}
     balance = {name: np.zeros(0) for name in HALF_LIFE}
     churn, num_orders = [], 0
+    taste, demand, fashion = [], [], []
 
     for block in range(blocks):
         rng = np.random.default_rng([seed, 1 + block])
@@ -112,6 +128,9 @@ def simulate(seed: int = 0, customers: int = 4000, *, days: int = DAYS) -> Shop:
         progress = np.append(0.0, np.cumsum(season[block * BLOCK : (block + 1) * BLOCK]) / BLOCK)
         clock = _Clock(now, progress, progress[np.maximum((people["time"] - now) // DAY + 1, 0)])
         rate = _rate(people, balance, now)
+        taste.append(np.stack([people["favourite"], people["second"]], axis=1))
+        demand.append(shelf.demand(now))
+        fashion.append(shelf.pull(now))
         churn.append(np.where(people["time"] < now, np.exp(-rate * clock.left()), np.nan))
 
         orders = _orders(people, rate * clock.left(), clock, rng)
@@ -137,7 +156,13 @@ def simulate(seed: int = 0, customers: int = 4000, *, days: int = DAYS) -> Shop:
     facts = {table: _where(columns, columns["time"] < stop) for table, columns in facts.items()}
     width = len(facts["customers"]["time"])
     truth = [np.pad(row[:width], (0, max(width - len(row), 0)), constant_values=np.nan) for row in churn]
-    return Shop(_tables(facts, words), START + np.arange(blocks) * BLOCK * DAY, np.stack(truth))
+    liked = [np.pad(row[:width], ((0, max(width - len(row), 0)), (0, 0)), constant_values=-1) for row in taste]
+    range_ = len(facts["products"]["time"])
+    sold = [np.pad(shares[:, :range_], ((0, 0), (0, max(range_ - shares.shape[1], 0)))) for shares in demand]
+    return Shop(
+        _tables(facts, words), START + np.arange(blocks) * BLOCK * DAY, np.stack(truth), np.stack(liked),
+        np.stack(sold), np.stack(fashion),
+    )  # fmt: skip
 
 
 def labels(tables: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
@@ -296,7 +321,8 @@ def _items(orders: Columns, people: Columns, shelf: "_Shelf", clock: _Clock, rng
     order = np.repeat(np.arange(len(orders["time"])), np.minimum(1 + rng.poisson(0.9, len(orders["time"])), 6))
     time, who = orders["time"][order], orders["customer"][order]
     taste, luck = rng.random(len(order)), shelf.fashion(clock.now, rng.random(len(order)))
-    department = np.where(taste < 0.6, people["favourite"][who], np.where(taste < 0.8, people["second"][who], luck))
+    other = np.where(taste < sum(TASTE), people["second"][who], luck)
+    department = np.where(taste < TASTE[0], people["favourite"][who], other)
     product = shelf.pick(department, clock.now, rng.random(len(order)))
     years = (time - START) / (365.25 * DAY)
     sale = np.isin(_month(time), (1, 7, 11)) * 0.12
@@ -408,12 +434,24 @@ class _Shelf:
         )
 
     def fashion(self, now: int, luck: Array) -> NDArray[np.int64]:
-        """A department for each number in [0, 1): each has its season, and one that loses loyalty also loses buyers."""
+        """A department for each number in [0, 1)."""
+        pull = self.pull(now)
+        return np.searchsorted(np.cumsum(pull), luck, side="right").clip(max=len(pull) - 1)
+
+    def pull(self, now: int) -> NDArray[np.float64]:
+        """Share of each department: each has its season, and one that loses loyalty also loses buyers."""
         years = (now - START) / (365.25 * DAY)
         month = 1 + 12 * (years + 0.46) % 12  # the shop opens in the middle of June
         season = self.swing * np.cos(2 * np.pi * (month - self.peak) / 12)
         pull = np.exp(season + 0.4 * np.minimum(self.trend, 0.0) * years)
-        return np.searchsorted(np.cumsum(pull) / pull.sum(), luck, side="right").clip(max=len(pull) - 1)
+        return np.asarray(pull / pull.sum())
+
+    def demand(self, now: int) -> NDArray[np.float64]:
+        """Share of each product in the sales of each department, ``[departments, products]``."""
+        open_now = self.rows["time"] <= now + 300 * SECOND
+        mine = self.rows["department"] == np.arange(self.departments)[:, None]
+        popularity = np.where(mine & open_now, self.rows["popularity"], 0.0)
+        return np.asarray(popularity / popularity.sum(axis=1, keepdims=True))
 
     def pick(self, department: Array, now: int, luck: Array) -> NDArray[np.int64]:
         """A product of each department, by popularity, among those on sale when the block starts."""

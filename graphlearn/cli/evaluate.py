@@ -45,6 +45,8 @@ def evaluate(
     shown = f"{loaded.task.name}, {split}, regime {table['regime'][0]}: {table.attrs['rows']:,} rows"
     typer.echo(f"{shown}; [95 % interval]")
     typer.echo(as_text(table, first))
+    if table.attrs.get("without"):
+        typer.echo(f"Note: {table.attrs['without']:,} rows have nothing that came true; no metric counts them.")
     if table.attrs["trained_on"]:
         typer.echo(f"Note: the run was trained on these labels; what it said of val before that is in {run}/run.json.")
 

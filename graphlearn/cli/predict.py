@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from graphlearn.cli.ask import assumption, make_task, plan_text
 from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.cli.train import train_aloud
 from graphlearn.errors import UsageError, first_three
-from graphlearn.predict import load
+from graphlearn.predict import RankingRun, Run, load
 from graphlearn.predict.train import check_arguments
 from graphlearn.predict.write import check_place
 from graphlearn.schema import Database
@@ -63,6 +63,13 @@ def predict(
     max_minutes: Annotated[
         float | None, typer.Option(metavar="T", min=0, help="With a QUERY: time after which no new epoch begins.")
     ] = None,
+    candidates: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITION", help="Of a ranking: name only rows for which this holds, as after WHERE."),
+    ] = None,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="Of a ranking: leave out what each entity has had before.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With a QUERY: say what would be trained on, and do not train.")
     ] = False,
@@ -102,6 +109,7 @@ def predict(
         bar = opened.enter_context(ProgressBar(100, shown=to is not None))
         table = loaded.predict(
             db,
+            **_ranking_options(loaded, candidates, exclude_seen),
             at=time,
             entities=keys or None,
             progress=lambda done, rows: bar.show(100 * done // rows, "predict"),
@@ -124,6 +132,15 @@ def predict(
         )
     else:
         typer.echo(table.to_csv(index=False), nl=False)
+
+
+def _ranking_options(run: Run, candidates: str | None, exclude_seen: bool) -> dict[str, Any]:
+    """The options that only a ranking has."""
+    if isinstance(run, RankingRun):
+        return {"candidates": candidates, "exclude_seen": exclude_seen}
+    if candidates is not None or exclude_seen:
+        raise UsageError(f"--candidates and --exclude-seen are for rankings; task '{run.task.name}' predicts values.")
+    return {}
 
 
 def write_mode(to: str | None, replace: bool, append: bool) -> str:

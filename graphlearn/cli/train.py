@@ -12,12 +12,13 @@ from graphlearn.cli.ask import EvalAnchorsOption, TestTimeOption, ValTimeOption,
 from graphlearn.cli.source import CacheOption, ExcludeOption, TablesOption, open_database
 from graphlearn.errors import UsageError
 from graphlearn.features.aggregates import MAX_FEATURES
+from graphlearn.models.ranker import Ranker
 from graphlearn.predict import Run
 from graphlearn.predict import train as train_run
 from graphlearn.predict.ground import Prepared
 from graphlearn.predict.train import as_age, check_arguments
 from graphlearn.schema import Database
-from graphlearn.tasks import Task, TaskType
+from graphlearn.tasks import Task
 from graphlearn.tasks.metrics import primary_metric
 from graphlearn.tasks.times import time_text
 from graphlearn.training.checkpoint import to_json
@@ -34,7 +35,12 @@ def train(
         str | None, typer.Option(metavar="NAME|FOLDER", help="A task of the source, or a task folder.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run folder to write.")] = None,
-    model: Annotated[str, typer.Option(metavar="M", help="auto, constant, gbdt, gnn or fused.")] = "auto",
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="M", help="auto, constant, gbdt, gnn or fused; with RANK auto, two-tower, id-gnn or fused."
+        ),
+    ] = "auto",
     regime: Annotated[str, typer.Option(metavar="R", help="frozen or rolling.")] = "frozen",
     seed: Annotated[int, typer.Option(metavar="S", min=0, help="Seed of everything that is drawn.")] = 0,
     device: Annotated[str, typer.Option(metavar="D", help="cpu or cuda.")] = "cpu",
@@ -124,8 +130,6 @@ def train_aloud(
     db: Database, task: Task, *, out: Path, device: str = "cpu", seed: int = 0, regime: str = "frozen", **options: Any
 ) -> Run:
     """Trains, telling on stderr what it starts from and how each epoch went."""
-    if task.task_type is TaskType.RECOMMENDATION:
-        return train_run(db, task, out=out)  # which says why not
     metric, _ = primary_metric(str(task.task_type.value))
 
     def on_start(prepared: Prepared) -> None:
@@ -134,8 +138,9 @@ def train_aloud(
     def on_epoch(record: dict[str, Any]) -> None:
         value = record.get(f"val_{metric}")
         judged = "with the val labels" if value is None else f"val {metric} {value:.4f}"
+        kind = f"{record['kind']}  " if "kind" in record else ""
         typer.echo(
-            f"{'epoch' if value is not None else 'refit'}  {record['epoch']:>2}/{record['epochs']}   "
+            f"{kind}{'epoch' if value is not None else 'refit'}  {record['epoch']:>2}/{record['epochs']}   "
             f"loss {record['loss']:.4f}   {judged}   {record['seconds']:.1f} s",
             err=True,
         )
@@ -152,8 +157,9 @@ def _best(run: Run, metric: str) -> str:
     """What came out, in one line."""
     found, regime = run.meta["metrics"], run.regime
     best = f"val {metric} {found['val']:.4f}" if found["val"] is not None else f"the last one: val has no {metric}"
-    if run.kind == "gnn":
-        return f"best   epoch {found['best_epoch']}, {best}, {regime}; test was not read"
+    if run.kind == "gnn" or run.task.item_table is not None:
+        kind = "" if run.kind == "gnn" else f"{run.kind}, "
+        return f"best   {kind}epoch {found['best_epoch']}, {best}, {regime}; test was not read"
     parts = " + ".join(f"{weight:.0%} {_PARTS[name]}" for name, weight in run.weights.items() if run.kind == "fused")
     return f"best   {run.kind}{f' ({parts})' if parts else ''}, {best}, {regime}; test was not read"
 
@@ -176,6 +182,7 @@ def _start(task: Task, prepared: Prepared, device: str, seed: int, regime: str) 
         parameters = sum(p.numel() for p in model.parameters())
         sizes = model.config
         kind = "temporal sage" if sizes.members == 1 else f"{sizes.members} x temporal sage"
+        kind += f", {model.kind} ranking of {task.item_table}" if isinstance(model, Ranker) else ""
         kind += f" with {sizes.aggr}" if sizes.aggr != "mean" else ""
         lines += [
             f"graph    {graph.num_nodes:,} nodes of {len(graph.node_types)} types, {edges:,} edges of "

@@ -103,16 +103,16 @@ _FEATURE_DROPOUT = 0.5
 _US_PER_DAY = 86_400_000_000
 
 
-class RelationalModel(Module):
-    r"""Predicts for seeds from the temporal trees that :class:`~graphlearn.sampling.TemporalNeighborSampler` draws.
+class RelationalEncoder(Module):
+    r"""Turns seeds into vectors, from the trees that :class:`~graphlearn.sampling.TemporalNeighborSampler` draws.
 
     1. Each *distinct* row of the batch is encoded once: ``x = encoder[table](rows)``.
     2. Each copy of a row in a tree has an age, ``seed_time - time`` of its seed, in periods: decays with half-lives
        from half a period to 128 periods.
     3. One :class:`TemporalSAGEConv` per hop, computed only for the levels that later layers read. The outermost
        copies are never materialised: the first layer gathers straight from the distinct rows.
-    4. The head reads the seed's vector, to which was added how long before ``seed_time`` the dates of its row were
-       (:class:`SinceEncoder`), the staleness ``seed_time - input_time``, and the seed's aggregates, if it has any.
+    4. To the seed's vector is added how long before ``seed_time`` the dates of its row were (:class:`SinceEncoder`),
+       the staleness ``seed_time - input_time``, and the seed's aggregates, if it has any.
 
     Source: Fey et al., "Relational Deep Learning", arXiv:2312.04615. Differs in the row encoder, the ages, the mean
     with counts, residuals, and in encoding each row once.
@@ -121,9 +121,7 @@ class RelationalModel(Module):
         schema: Tables and keys.
         statistics: Of the rows, as fitted when the graph was built.
         entity_table: Table of the seeds.
-        task_type: Kind of task, see :class:`NodeHead`.
         config: Sizes.
-        num_classes: Number of outputs.
         encoder: Makes the row encoder of a table from (channels, col_stats, col_names_dict); any module that
             maps a ``TensorFrame`` to ``[R, channels]``. Default :class:`RowEncoder`.
     """
@@ -133,17 +131,15 @@ class RelationalModel(Module):
         schema: Schema,
         statistics: Statistics,
         entity_table: str,
-        task_type: str,
         config: ModelConfig,
         *,
-        num_classes: int = 1,
         encoder: EncoderFactory | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         tables = list(schema.tables)
         self._key = {name: f"t{i}" for i, name in enumerate(tables)}  # names of modules must not hold dots
-        self.edge_types = _edge_types(schema)
+        self.edge_types = edge_types_of(schema)
         self.fan_out: dict[EdgeType, Sequence[int]] = {
             edge_type: _fan_out(edge_type, entity_table, config.num_neighbors) for edge_type in self.edge_types
         }
@@ -186,33 +182,27 @@ class RelationalModel(Module):
             if config.num_features
             else None
         )
-        self.head = NodeHead(config.channels, task_type, num_classes=num_classes)
 
-    def forward(
-        self,
-        batch: HeteroData,
-        rows: dict[NodeType, TensorFrame],
-        times: dict[NodeType, Tensor],
-        dated: dict[NodeType, Tensor] | None = None,
-        *,
-        seen: Seen | None = None,
+    def encode_rows(self, rows: dict[NodeType, TensorFrame]) -> dict[NodeType, Tensor]:
+        """Per table a vector for each distinct row, ``[R, channels]``."""
+        # Under autocast an encoder may give fewer digits than the ages that weigh its rows have.
+        return {name: self.encoder[self._key[name]](tf).to(self.unseen.dtype) for name, tf in rows.items()}
+
+    def vectors(
+        self, batch: HeteroData, rows: dict[NodeType, TensorFrame], x: dict[NodeType, Tensor], seen: Seen
     ) -> Tensor:
-        """The head's output for each seed.
+        """The vector of each seed, from those of the distinct rows.
 
         Args:
             batch: From the sampler, with ``seed_known`` bool ``[B]``: whether the seed's own row may be seen; and with
                 ``features``, float ``[B, num_features]``, if the model takes any.
             rows: Per table the distinct rows of the batch, in the order of ``batch[table].rows``.
-            times: Per table with a time column the time of each distinct row, int64 microseconds.
-            dated: Per table that has rows without a time, whether each distinct row has one, bool.
-            seen: What :meth:`look` gives for this batch, if it is already at hand.
+            x: What :meth:`encode_rows` gives for them.
+            seen: What :meth:`look` gives for this batch.
 
         Shapes:
-            - returns ``[B]`` or ``[B, C]``
+            - returns ``[B, channels]``
         """
-        # Under autocast an encoder may give fewer digits than the ages that weigh its rows have.
-        x = {name: self.encoder[self._key[name]](tf).to(self.unseen.dtype) for name, tf in rows.items()}
-        seen = self.look(batch, times, dated) if seen is None else seen
         inverse = {name: batch[name].inverse for name in x}
         depth = len(self.convs)
         levels = {name: batch[name].num_sampled_nodes for name in x}
@@ -239,8 +229,7 @@ class RelationalModel(Module):
         vector = torch.where(known, h[batch.seed_type][:size], self.unseen + stale)
         if self.features is not None:
             vector = vector + self.features(batch.features)
-        out: Tensor = self.head(vector)
-        return out
+        return vector
 
     def fit_features(self, x: Tensor) -> None:
         """Takes the scale of the aggregates from those of the train rows ``[N, F]``, if the model takes any."""
@@ -282,7 +271,62 @@ class RelationalModel(Module):
         return vectors
 
 
-def _edge_types(schema: Schema) -> list[EdgeType]:
+class RelationalModel(RelationalEncoder):
+    r"""Predicts for seeds from what :class:`RelationalEncoder` says of them.
+
+    Args:
+        schema: Tables and keys.
+        statistics: Of the rows, as fitted when the graph was built.
+        entity_table: Table of the seeds.
+        task_type: Kind of task, see :class:`NodeHead`.
+        config: Sizes.
+        num_classes: Number of outputs.
+        encoder: As of :class:`RelationalEncoder`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        statistics: Statistics,
+        entity_table: str,
+        task_type: str,
+        config: ModelConfig,
+        *,
+        num_classes: int = 1,
+        encoder: EncoderFactory | None = None,
+    ) -> None:
+        super().__init__(schema, statistics, entity_table, config, encoder=encoder)
+        self.head = NodeHead(config.channels, task_type, num_classes=num_classes)
+
+    def forward(
+        self,
+        batch: HeteroData,
+        rows: dict[NodeType, TensorFrame],
+        times: dict[NodeType, Tensor],
+        dated: dict[NodeType, Tensor] | None = None,
+        *,
+        seen: Seen | None = None,
+    ) -> Tensor:
+        """The head's output for each seed.
+
+        Args:
+            batch: As of :meth:`RelationalEncoder.vectors`.
+            rows: Per table the distinct rows of the batch, in the order of ``batch[table].rows``.
+            times: Per table with a time column the time of each distinct row, int64 microseconds.
+            dated: Per table that has rows without a time, whether each distinct row has one, bool.
+            seen: What :meth:`look` gives for this batch, if it is already at hand.
+
+        Shapes:
+            - returns ``[B]`` or ``[B, C]``
+        """
+        x = self.encode_rows(rows)
+        seen = self.look(batch, times, dated) if seen is None else seen
+        out: Tensor = self.head(self.vectors(batch, rows, x, seen))
+        return out
+
+
+def edge_types_of(schema: Schema) -> list[EdgeType]:
+    """The edge types of a schema's graph, sorted: each foreign key and its reverse."""
     found: list[EdgeType] = []
     for table in schema.tables.values():
         for key in table.fkeys:

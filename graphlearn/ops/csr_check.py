@@ -64,3 +64,13 @@ def check_pairs(name: str, index: Tensor, letter: str) -> None:
         hint = f" Transpose it: {name}.t().contiguous()." if index.dim() == 2 and index.size(1) == 2 else ""
         found = f"{index.dtype} {list(index.shape)}"
         raise ValueError(f"'{name}' must be an int64 tensor of shape [2, {letter}], got {found}.{hint}")
+
+
+def check_range(name: str, index: Tensor, num_nodes: int) -> None:
+    """Raises ``ValueError`` if a number is no node. Reads them all, so on a GPU it would wait for the device."""
+    wrong = index[(index < 0) | (index >= num_nodes)]
+    if wrong.numel():
+        raise ValueError(
+            f"{name} must name nodes 0 to {num_nodes - 1}, but {wrong.numel()} of {index.numel()} numbers do not "
+            f"(first: {first_three(wrong[:3].tolist())}). Is num_nodes of the graph right?"
+        )

@@ -17,7 +17,7 @@ from graphlearn.features import Aggregates
 from graphlearn.models import ModelConfig
 from graphlearn.models.baselines import constant
 from graphlearn.models.fused import share_of
-from graphlearn.predict.ground import Ground, Prepared, Trained, digest
+from graphlearn.predict.ground import Ground, Prepared, Trained, digest, seed_tensors
 from graphlearn.tasks.metrics import primary_metric, score
 from graphlearn.tasks.times import duration_text, time_text
 from graphlearn.training.checkpoint import check_state
@@ -175,7 +175,7 @@ class _Choice:
             everything = splits["train"].joined(splits["val"]).take(self.kept)
         train, val = self._fold_seeds(everything)
         settings, sizes = self._trial(len(train), sized)
-        agreed = digest(ground.facts, splits, ground.device)
+        agreed = digest(ground.facts, seed_tensors(splits), ground.device)
         training = ground.network(graph, train, sizes=sizes, settings=settings, agreed=agreed)
         state = training.state if ground.resume else None
         ground.start(Prepared(*self.counts, ground.longest_age, graph, training.model, self.plan, state))

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from graphlearn.database.sql import quote, time_us
@@ -24,13 +25,15 @@ from graphlearn.graph import Statistics, build_graph
 from graphlearn.graph.text import TextEncoder
 from graphlearn.models import Ensemble, ModelConfig, RelationalModel
 from graphlearn.models.gbdt import Trees
+from graphlearn.models.ranker import Ranker
 from graphlearn.models.rdl import EncoderFactory
 from graphlearn.native import kernels
-from graphlearn.predict.network import NetworkTraining
+from graphlearn.predict.network import Labelled, Model, NetworkTraining
+from graphlearn.predict.run import make_model
 from graphlearn.schema import Database
 from graphlearn.tasks import Task
 from graphlearn.tasks.labels import EmptySplitError
-from graphlearn.training.loop import TrainConfig, TrainState, plan
+from graphlearn.training.loop import Lessons, SeedLessons, TrainConfig, TrainState, plan
 from graphlearn.training.seeds import Seeds, labels_of, split_seeds
 
 #: Seeds that may be gone through, over all members, to have more than one; and the most members.
@@ -45,7 +48,7 @@ class Prepared:
     num_val: int
     longest_age: int = 0
     graph: HeteroData | None = None
-    model: RelationalModel | Ensemble | None = None
+    model: RelationalModel | Ensemble | Ranker | None = None
     aggregates: Aggregates | None = None
     state: TrainState | None = None
 
@@ -68,7 +71,7 @@ class Trained:
     """
 
     kind: str
-    network: RelationalModel | Ensemble | None = None
+    network: RelationalModel | Ensemble | Ranker | None = None
     state: TrainState = field(default_factory=TrainState)
     trees: list[Trees] = field(default_factory=list)
     aggregates: Aggregates | None = None
@@ -156,22 +159,40 @@ class Ground:
 
     def network(
         self, graph: HeteroData, train: Seeds, *, sizes: ModelConfig, settings: TrainConfig, agreed: str
-    ) -> NetworkTraining:
+    ) -> NetworkTraining[Seeds, RelationalModel | Ensemble]:
         """A network's training, resumed if that was asked for."""
+
+        def fresh(labelled: Seeds) -> RelationalModel | Ensemble:
+            made = make_model(self.db.schema, self.statistics, self.task, sizes, self.encoder)
+            if "regression" in self.kind:
+                made.head.fit_range(labels_of(labelled))
+            if labelled.features is not None:
+                made.fit_features(labelled.features)
+            return made.to(torch.device(self.device))
+
+        def lessons(model: RelationalModel | Ensemble, labelled: Seeds, val: Seeds | None) -> SeedLessons:
+            return SeedLessons(model, graph, labelled, val, settings, self.longest_age, self.task.timedelta)
+
+        return self.training(fresh, lessons, train, settings=settings, agreed=agreed)
+
+    def training(
+        self,
+        fresh: Callable[[Labelled], Model],
+        lessons: Callable[[Model, Labelled, Labelled | None], Lessons],
+        train: Labelled,
+        *,
+        settings: TrainConfig,
+        agreed: str,
+    ) -> NetworkTraining[Labelled, Model]:
+        """The training of any network, resumed if that was asked for."""
         training = NetworkTraining(
-            self.db,
-            self.task,
-            self.statistics,
-            graph,
-            sizes,
+            fresh,
+            lessons,
             settings,
             train=train,
             seed=self.seed,
-            device=self.device,
-            longest_age=self.longest_age,
             partial=self.partial,
             agreed=agreed,
-            encoder=self.encoder,
             progress=self.progress,
             on_epoch=self.on_epoch,
         )
@@ -224,14 +245,18 @@ def reach(task: Task, val: pa.Table, regime: str) -> int:
     return max(asked, 0 if cut is None else newest - cut)
 
 
-def digest(facts: dict[str, Any], seeds: dict[str, Seeds], device: str) -> str:
+def seed_tensors(seeds: dict[str, Seeds]) -> list[Tensor]:
+    """All that :func:`digest` is to know of labelled seeds."""
+    return [t for part in seeds.values() for t in (part.index, part.seed_time, part.input_time, labels_of(part))]
+
+
+def digest(facts: dict[str, Any], tensors: Iterable[Tensor], device: str) -> str:
     """Changes when anything that the numbers depend on changes; a time budget does not."""
     settings = {k: v for k, v in facts["train_config"].items() if k not in ("max_minutes", "num_threads")}
     machine = {"device": device, "threads": torch.get_num_threads(), "native": kernels is not None}
     made = hashlib.sha256(json.dumps({**facts, "train_config": settings, **machine}, sort_keys=True).encode())
-    for part in seeds.values():
-        for tensor in (part.index, part.seed_time, part.input_time, labels_of(part)):
-            made.update(tensor.numpy().tobytes())
+    for tensor in tensors:
+        made.update(tensor.numpy().tobytes())
     return made.hexdigest()
 
 

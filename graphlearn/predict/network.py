@@ -5,40 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch_geometric.data import HeteroData
 
-from graphlearn.graph import Statistics
-from graphlearn.models import Ensemble, ModelConfig, RelationalModel
-from graphlearn.models.rdl import EncoderFactory
-from graphlearn.predict.run import make_model
-from graphlearn.schema import Database
-from graphlearn.tasks import Task
 from graphlearn.training.checkpoint import load_state, save_state
-from graphlearn.training.loop import TrainConfig, TrainState, fit, make_optimizer, plan
+from graphlearn.training.loop import Lessons, TrainConfig, TrainState, make_optimizer, run_epochs
 from graphlearn.training.progress import ProgressBar
 from graphlearn.training.seed import seed_dropout
-from graphlearn.training.seeds import Seeds, labels_of
+
+Labelled = TypeVar("Labelled")
+"""What a network learns from: seeds with labels, or sources with the items that came true."""
+Model = TypeVar("Model", bound=torch.nn.Module)
 
 
-class NetworkTraining:
+class NetworkTraining(Generic[Labelled, Model]):
     """One network in training; after each epoch it is kept in ``partial``.
 
     Args:
-        db: The database.
-        task: The task.
-        statistics: Of the rows.
-        graph: On the device.
-        sizes: Of the model.
+        fresh: Makes the model for what it is to learn from, on its device.
+        lessons: Gives what (model, train, validation or None) are trained with.
         settings: Of the optimisation.
+        train: What to learn from.
         seed: Of everything drawn.
-        device: Where to compute.
-        longest_age: See :func:`~graphlearn.training.loop.fit`.
         partial: The file that keeps the training.
         agreed: Digest of all that the numbers depend on; only the same training goes on from ``partial``.
-        encoder: Makes the row encoder of a table.
         progress: Show a bar on stderr.
         on_epoch: Called with the record of each epoch.
 
@@ -49,27 +40,19 @@ class NetworkTraining:
 
     def __init__(
         self,
-        db: Database,
-        task: Task,
-        statistics: Statistics,
-        graph: HeteroData,
-        sizes: ModelConfig,
+        fresh: Callable[[Labelled], Model],
+        lessons: Callable[[Model, Labelled, Labelled | None], Lessons],
         settings: TrainConfig,
         *,
-        train: Seeds,
+        train: Labelled,
         seed: int,
-        device: str,
-        longest_age: int,
         partial: Path,
         agreed: str,
-        encoder: EncoderFactory | None = None,
         progress: bool = True,
         on_epoch: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self.db, self.task, self.statistics, self.graph = db, task, statistics, graph
-        self.sizes, self.settings, self.seed, self.device = sizes, settings, seed, device
-        self.longest_age, self.partial, self.agreed, self.encoder = longest_age, partial, agreed, encoder
-        self.progress, self.on_epoch = progress, on_epoch
+        self.fresh, self.lessons, self.settings, self.seed = fresh, lessons, settings, seed
+        self.partial, self.agreed, self.progress, self.on_epoch = partial, agreed, progress, on_epoch
         self.train = train
         self.state = TrainState()
         self.model = self._fresh(train)
@@ -83,16 +66,16 @@ class NetworkTraining:
         """
         self.state = load_state(self.partial, self.model, self.optimizer, self.agreed)
 
-    def choose(self, val: Seeds) -> None:
+    def choose(self, val: Labelled) -> None:
         """Trains until validation has chosen an epoch; nothing to do if that was done before the interruption."""
         if not self.state.refit:
             self._run(self.train, val, "epoch")
 
-    def refit(self, labelled: Seeds, decided: dict[str, Any] | None = None) -> None:
+    def refit(self, labelled: Labelled, decided: dict[str, Any] | None = None) -> None:
         """Trains anew, or goes on to, for the chosen number of epochs on all labels.
 
         Args:
-            labelled: The seeds of train and validation.
+            labelled: Train and validation.
             decided: What is to be known again if this is interrupted.
         """
         if not self.state.refit:
@@ -101,17 +84,13 @@ class NetworkTraining:
             self.state = replace(self.state, epoch=0, refit=self.state.best_epoch, best={}, decided=dict(decided or {}))
         self._run(labelled, None, "refit")
 
-    def _fresh(self, labelled: Seeds) -> RelationalModel | Ensemble:
+    def _fresh(self, labelled: Labelled) -> Model:
         seed_dropout(self.seed, -1)
-        made = make_model(self.db.schema, self.statistics, self.task, self.sizes, self.encoder)
-        if "regression" in self.task.task_type:
-            made.head.fit_range(labels_of(labelled))
-        if labelled.features is not None:
-            made.fit_features(labelled.features)
-        return made.to(torch.device(self.device))
+        return self.fresh(labelled)
 
-    def _run(self, labelled: Seeds, val: Seeds | None, name: str) -> None:
-        steps, epochs = plan(len(labelled), self.settings)
+    def _run(self, labelled: Labelled, val: Labelled | None, name: str) -> None:
+        lessons = self.lessons(self.model, labelled, val)
+        steps, epochs = lessons.plan()
         epochs = self.state.refit or epochs
         with ProgressBar(steps * epochs, shown=self.progress) as bar:
 
@@ -121,15 +100,11 @@ class NetworkTraining:
                     with bar.paused():
                         self.on_epoch(now.history[-1])
 
-            self.state = fit(
+            self.state = run_epochs(
                 self.model,
-                self.graph,
-                labelled,
-                val,
+                lessons,
                 self.settings,
                 seed=self.seed,
-                longest_age=self.longest_age,
-                age_step=self.task.timedelta,
                 state=self.state,
                 optimizer=self.optimizer,
                 after_epoch=after_epoch,

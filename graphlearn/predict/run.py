@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from graphlearn.errors import GraphLearnError, RunError, TaskError, UsageError, unknown_name
@@ -101,8 +102,7 @@ class Run:
                 raise unknown_name("kind of run", self.kind, KINDS)
             self.model: RelationalModel | Ensemble | None = None
             if weights is not None:
-                self.model = make_model(self.schema, self.statistics, self.task, self.model_config, encoder)
-                self.model.load_state_dict(weights)
+                self._load_network(weights)
             plan = self.meta.get("aggregates")
             self.aggregates = None if plan is None else Aggregates.from_dict(None, self.task, plan)
             members = range(int(self.meta.get("trees") or 0))
@@ -120,8 +120,15 @@ class Run:
         if self.model is not None:
             self.model.to(device).eval()
 
+    def _load_network(self, weights: dict[str, Tensor]) -> None:
+        if self.task.item_table is not None:
+            raise RunError(f"{self.folder} ranks '{self.task.item_table}': open it with graphlearn.load.")
+        self.model = make_model(self.schema, self.statistics, self.task, self.model_config, self._encoder)
+        self.model.load_state_dict(weights)
+
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}, task={self.task.name!r}, kind={self.kind!r}, regime={self.regime!r})"
+        what = f"task={self.task.name!r}, kind={self.kind!r}, regime={self.regime!r}"
+        return f"{type(self).__name__}({str(self.folder)!r}, {what})"
 
     @property
     def model_config(self) -> ModelConfig:
@@ -345,18 +352,6 @@ class Run:
                 columns["prediction"] = classes[values.argmax(axis=1)]
             columns |= {f"p({name})": values[:, i] for i, name in enumerate(classes)}
         return pd.DataFrame(columns)
-
-
-def load(
-    folder: str | Path,
-    *,
-    encoder: EncoderFactory | None = None,
-    text_encoder: TextEncoder | None = None,
-    device: str = "cpu",
-    db: Database | None = None,
-) -> Run:
-    """Reads a run folder; see :class:`Run`."""
-    return Run(folder, encoder=encoder, text_encoder=text_encoder, device=device, db=db)
 
 
 def check_split(split: str, regime: str | None = None) -> None:

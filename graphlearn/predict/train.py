@@ -13,6 +13,7 @@ from graphlearn.features.aggregates import MAX_FEATURES
 from graphlearn.graph import fit_statistics
 from graphlearn.graph.text import TextEncoder
 from graphlearn.models import ModelConfig
+from graphlearn.models.ranker import RANKERS
 from graphlearn.models.rdl import EncoderFactory, check_aggr
 from graphlearn.predict.auto import train_chosen
 from graphlearn.predict.ground import (
@@ -24,8 +25,11 @@ from graphlearn.predict.ground import (
     label_tables,
     place,
     reach,
+    seed_tensors,
     versions,
 )
+from graphlearn.predict.ranking import RANKING_SETTINGS, ranking_sizes, train_ranking
+from graphlearn.predict.ranking_run import load
 from graphlearn.predict.run import Run
 from graphlearn.schema import Database
 from graphlearn.schema.manifest import manifest_dict
@@ -37,6 +41,7 @@ from graphlearn.training.device import check_device
 from graphlearn.training.loop import TrainConfig
 
 MODELS = ("auto", "constant", "gbdt", "gnn", "fused")
+"""Models of values; for rankings there are ``auto`` and :data:`~graphlearn.models.ranker.RANKERS`."""
 
 #: Labels from which on steps of twice as many seeds are still enough steps; they take a third less time.
 _MANY_LABELS = 25_600
@@ -120,14 +125,13 @@ def train(
     """
     out = Path(out)
     check_arguments(out, model=model, regime=regime, device=device, aggr=aggr, resume=resume, force=force)
-    if task.task_type == "recommendation":
-        raise UsageError(
-            f"task '{task.name}' ranks rows (RANK TOP): its labels can be made, but there is no model for rankings "
-            "yet. Ask about one of the rows with a condition, or use CLASSIFY."
-        )
+    ranks = task.item_table is not None
+    check_model(task, model)
+    if ranks and (aggr is not None or members is not None):
+        raise UsageError("'aggr' and 'members' are for models of values, not for rankings: leave them out.")
     if max_features < 0:
         raise UsageError(f"'max_features' must be >= 0, got {max_features}.")
-    settings = train_config or TrainConfig()
+    settings = train_config or (RANKING_SETTINGS if ranks else TrainConfig())
     if members is not None and members < 1:
         raise UsageError(f"'members' must be > 0, got {members}.")
     if max_minutes is not None:
@@ -139,9 +143,11 @@ def train(
     try:
         tables = label_tables(task)
         statistics = fit_statistics(db, fit_until=task.val_time, hidden=task.remove_columns, text_encoder=text_encoder)
-        if train_config is None and tables["train"].num_rows > _MANY_LABELS:
+        if train_config is None and not ranks and tables["train"].num_rows > _MANY_LABELS:
             settings = replace(settings, batch_size=2 * settings.batch_size)
-        sizes = model_config or default_sizes(db, task, tables["train"].num_rows, settings)
+        sizes = model_config or (
+            ranking_sizes(db, task) if ranks else default_sizes(db, task, tables["train"].num_rows, settings)
+        )
         if members is not None:
             sizes = replace(sizes, members=members)
         if aggr is not None:
@@ -186,7 +192,10 @@ def train(
             on_start=on_start,
             on_epoch=on_epoch,
         )
-        trained = train_gnn(ground) if model == "gnn" else train_chosen(ground, model, sized=members is not None)
+        if ranks:
+            trained = train_ranking(ground, model)
+        else:
+            trained = train_gnn(ground) if model == "gnn" else train_chosen(ground, model, sized=members is not None)
         state = trained.state
         metrics = {"best_epoch": state.best_epoch, "val": trained.score, "seconds": round(state.seconds, 3)}
         meta = {"source": place(db.source), **facts, **trained.to_dict(), "statistics": statistics.to_dict()}
@@ -214,7 +223,7 @@ def train(
             raise StorageError(f"{error} {partial} keeps the training: make room and go on with --resume.") from error
         raise
     partial.unlink(missing_ok=True)
-    return Run(out, encoder=encoder, text_encoder=text_encoder, device=device, db=db)
+    return load(out, encoder=encoder, text_encoder=text_encoder, device=device, db=db)
 
 
 def check_arguments(
@@ -233,8 +242,8 @@ def check_arguments(
         UnknownNameError: If there is no such model, regime, device or pooling.
         UsageError: If ``out`` or an interrupted training of it exists and was not asked for, or ``out`` is no run.
     """
-    if model not in MODELS:
-        raise unknown_name("model", model, MODELS)
+    if model not in (*MODELS, *RANKERS):
+        raise unknown_name("model", model, {*MODELS, *RANKERS})
     if regime not in REGIMES:
         raise unknown_name("regime", regime, REGIMES)
     check_device(device)
@@ -251,12 +260,24 @@ def check_arguments(
         )
 
 
+def check_model(task: Task, model: str) -> None:
+    """Refuses a model of values for a task that ranks, and the other way round.
+
+    Raises:
+        UsageError: Then.
+    """
+    known = ("auto", *RANKERS) if task.item_table is not None else MODELS
+    if model not in known:
+        what = f"ranks rows of '{task.item_table}'" if task.item_table is not None else "predicts values"
+        raise UsageError(f"task '{task.name}' {what}, which '{model}' does not. Models for it: {', '.join(known)}.")
+
+
 def train_gnn(ground: Ground) -> Trained:
     """A network alone: one training to choose the number of epochs, and with ``refit`` one on all labels."""
     graph = ground.graph()
     seeds = ground.seeds(graph)
     graph = graph.to(ground.device)
-    agreed = digest(ground.facts, seeds, ground.device)
+    agreed = digest(ground.facts, seed_tensors(seeds), ground.device)
     started = time.perf_counter()
     training = ground.network(graph, seeds["train"], sizes=ground.sizes, settings=ground.settings, agreed=agreed)
     counts = len(seeds["train"]), len(seeds["val"])

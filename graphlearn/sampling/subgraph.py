@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from graphlearn.errors import first_three
 from graphlearn.native import kernels
 from graphlearn.ops.csr import csr_from_edge_index
-from graphlearn.ops.csr_check import check_pairs
+from graphlearn.ops.csr_check import check_pairs, check_range
 from graphlearn.ops.distance import drnl_labels, pair_distances
 from graphlearn.ops.lists import distinct
 from graphlearn.sampling.enclosing_torch import enclosing_edges, enclosing_nodes
@@ -95,7 +95,7 @@ class EnclosingSubgraph:
             hint = " Transpose them: links.t().contiguous()." if links.dim() == 2 and links.size(1) == 2 else ""
             found = f"{links.dtype} {list(links.shape)}"
             raise ValueError(f"Links must be an int64 tensor of shape [2, B], got {found}.{hint}")
-        _check_range("Links", links, self.num_nodes)
+        check_range("Links", links, self.num_nodes)
         same = (links[0] == links[1]).nonzero().flatten()
         if same.numel():
             shown = first_three(links[0, same[:3]].tolist())
@@ -215,7 +215,7 @@ def _checked_graph(edge_index: Tensor | None, num_nodes: int) -> tuple[Tensor, T
     if edge_index is None:
         raise ValueError("The graph has no 'edge_index'. Build it with Data(edge_index=…, num_nodes=…).")
     check_pairs("edge_index", edge_index, "E")
-    _check_range("'edge_index'", edge_index, num_nodes)
+    check_range("'edge_index'", edge_index, num_nodes)
     size = max(num_nodes, 1)
     edge = distinct(edge_index[1] * size + edge_index[0])
     back = (edge % size * size + edge // size).sort().values
@@ -243,12 +243,3 @@ def _checked_x(x: Tensor | None, num_nodes: int) -> Tensor | None:
                 f"score they reach would be NaN. Fill them first, for example with x.nan_to_num()."
             )
     return x
-
-
-def _check_range(name: str, index: Tensor, num_nodes: int) -> None:
-    wrong = index[(index < 0) | (index >= num_nodes)]
-    if wrong.numel():
-        raise ValueError(
-            f"{name} must name nodes 0 to {num_nodes - 1}, but {wrong.numel()} of {index.numel()} numbers do not "
-            f"(first: {first_three(wrong[:3].tolist())}). Is num_nodes of the graph right?"
-        )

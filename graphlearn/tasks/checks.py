@@ -97,6 +97,42 @@ def check_entities(table: pa.Table, db: Database, manifest: TaskManifest, pkey: 
     return table.set_column(table.column_names.index("pkey"), "pkey", given)
 
 
+def check_items(db: Database, manifest: TaskManifest) -> None:
+    """Refuses a recommendation task whose rows cannot be named, or are fewer than it is to name.
+
+    Raises:
+        UnknownNameError: If there is no such table.
+        TaskError: If its primary key is not one column, or it has too few rows.
+    """
+    table = db.schema[str(manifest.dst_entity_table)]
+    if len(table.pkey) != 1:
+        raise TaskError(
+            f"task '{manifest.name}' ranks rows of '{table.name}', which has "
+            f"{f'a key of {len(table.pkey)} columns' if table.pkey else 'no primary key'}; a key of one column is "
+            f"needed. Set 'pkey' of '{table.name}' in the schema."
+        )
+    rows = db.num_rows(table.name)
+    if rows < int(manifest.eval_k or 1):
+        raise TaskError(
+            f"task '{manifest.name}' names the {manifest.eval_k} best rows of '{table.name}', which has {rows:,}. "
+            "Ask for fewer."
+        )
+
+
+def _items(label: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    if not _is_list(label.type):
+        raise TaskError(f"{where}: labels of a recommendation must be lists of keys, found {label.type}.")
+    flat = pa.table({"row": pc.list_parent_indices(label.combine_chunks()), "item": pc.list_flatten(label)})
+    counts = flat.group_by(["row", "item"]).aggregate([([], "count_all")])
+    twice = counts.filter(pc.greater(counts["count_all"], 1))
+    if twice.num_rows:
+        raise TaskError(
+            f"{where}: {len(pc.unique(twice['row'])):,} labels name a row twice (first: "
+            f"{first_three(twice['item'][:3].to_pylist())}). List each row once."
+        )
+    return label
+
+
 def _binary(label: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     if not (pa.types.is_boolean(label.type) or _is_number(label.type)):
         raise TaskError(
@@ -162,5 +198,5 @@ _LABELS = {
     TaskType.MULTICLASS: _single,
     TaskType.MULTILABEL: _several,
     TaskType.MULTISTEP: _steps,
-    TaskType.RECOMMENDATION: _several,
+    TaskType.RECOMMENDATION: _items,
 }

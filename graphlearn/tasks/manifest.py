@@ -28,7 +28,11 @@ class TaskType(enum.StrEnum):
 
 
 GIVEN_TYPES = (TaskType.BINARY, TaskType.REGRESSION, TaskType.MULTICLASS, TaskType.MULTILABEL)
-"""What labels that nobody asked a query for can be."""
+"""What labels that come without a manifest can be."""
+
+_FILE_NAME = {"entity_table": "src_entity_table", "entity_col": "src_entity_col", "target_col": "dst_entity_col"}
+"""What the file of a recommendation task calls the things that every task has."""
+_OWN_NAME = {theirs: ours for ours, theirs in _FILE_NAME.items()}
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ class TaskManifest:
         query: The predictive query that the task was made from (ours).
         val_timestamp: Start of validation if it is not that of the database (ours).
         test_timestamp: Start of test if it is not that of the database (ours).
+        dst_entity_table: Table of the rows that a recommendation task ranks. Its file calls the entity ``src_entity``
+            and the target column ``dst_entity_col``, as RelBench does.
+        eval_k: How many rows a recommendation names.
     """
 
     name: str
@@ -69,6 +76,8 @@ class TaskManifest:
     query: str | None = None
     val_timestamp: str | None = None
     test_timestamp: str | None = None
+    dst_entity_table: str | None = None
+    eval_k: int | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "task manifest") -> TaskManifest:
@@ -82,14 +91,15 @@ class TaskManifest:
             UsageError: If a key is missing or has a value that means nothing.
         """
         known = {f.name for f in fields(cls)}
-        given = {k: v for k, v in values.items() if k in known and v is not None}
+        ranks = values.get("task_type") == TaskType.RECOMMENDATION
+        own = {_OWN_NAME.get(k, k): v for k, v in values.items()} if ranks else values
+        given = {k: v for k, v in own.items() if k in known and v is not None}
         name = str(given.get("name", where))
         kind = str(given.get("kind", ""))
         if kind not in KINDS:
             raise UsageError(f"{where}: 'kind' must be one of {', '.join(KINDS)}, got {given.get('kind')!r}.")
-        if given.get("task_type") == "recommendation" and "query" not in given:
-            raise UsageError(f"{where}: task '{name}' recommends a list of rows; only entity tasks can be used here.")
-        types = [t.value for t in (TaskType if "query" in given else GIVEN_TYPES)]
+        stored = (*GIVEN_TYPES, TaskType.RECOMMENDATION)
+        types = [t.value for t in (TaskType if "query" in given else stored)]
         if given.get("task_type") not in types:
             raise UsageError(f"{where}: 'task_type' must be one of {', '.join(types)}, got {given.get('task_type')!r}.")
         needed = ["name", "entity_table", "target_col"]
@@ -97,7 +107,9 @@ class TaskManifest:
             needed += ["entity_col", "time_col"]
         if kind == "forecast":
             needed += ["timedelta", "sql"]
-        missing = [key for key in needed if not given.get(key)]
+        if ranks:
+            needed += ["dst_entity_table", "eval_k"]
+        missing = [_FILE_NAME.get(key, key) if ranks else key for key in needed if not given.get(key)]
         if missing:
             raise UsageError(f"{where}: {kind} task '{name}' lacks {', '.join(repr(k) for k in missing)}.")
         given["task_type"] = TaskType(given["task_type"])
@@ -105,6 +117,8 @@ class TaskManifest:
         evaluations = given.get("num_eval_timestamps", 1)
         if not isinstance(evaluations, int) or evaluations < 1:
             raise UsageError(f"{where}: 'num_eval_timestamps' must be a whole number >= 1, got {evaluations!r}.")
+        if ranks and (not isinstance(given["eval_k"], int) or given["eval_k"] < 1):
+            raise UsageError(f"{where}: 'eval_k' must be a whole number >= 1, got {given['eval_k']!r}.")
         for key in ("timedelta", "val_timestamp", "test_timestamp"):
             if key in given:
                 given[key] = str(given[key])  # YAML reads an unquoted date as a date
@@ -132,10 +146,11 @@ class TaskManifest:
     def to_dict(self) -> dict[str, Any]:
         """The keys of the file, in RelBench's order; what is not set is left out."""
         out: dict[str, Any] = {}
+        ranks = self.task_type is TaskType.RECOMMENDATION
         for f in fields(self):
             value = getattr(self, f.name)
             if value not in (None, ()) and not (f.name == "num_eval_timestamps" and value == 1):
-                out[f.name] = value
+                out[_FILE_NAME.get(f.name, f.name) if ranks else f.name] = value
         out["task_type"] = self.task_type.value
         if self.remove_columns:
             out["remove_columns"] = [list(pair) for pair in self.remove_columns]

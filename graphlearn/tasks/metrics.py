@@ -10,6 +10,7 @@ import sklearn.metrics as skm
 
 from graphlearn.errors import UsageError, first_three, unknown_name
 from graphlearn.tasks.manifest import TaskType
+from graphlearn.tasks.ranking import RANKING_METRICS
 from graphlearn.tasks.resample import weighted
 
 METRICS: dict[TaskType, dict[str, bool]] = {
@@ -19,7 +20,8 @@ METRICS: dict[TaskType, dict[str, bool]] = {
     TaskType.MULTILABEL: {"macro_auprc": True, "macro_auroc": True, "macro_f1": True},
     TaskType.MULTISTEP: {"mae": False, "rmse": False, "r2": True},
 }
-"""Metrics of each task type and whether higher is better; the first is the one that models are chosen by."""
+"""Metrics of each task type and whether higher is better; the first is the one that models are chosen by. Rankings have
+their own, see :mod:`graphlearn.tasks.ranking`."""
 
 CHUNK = 2**20
 """Weights that are made at a time: 8 MiB, which stay near the processor."""
@@ -45,11 +47,13 @@ class Interval:
 
 def metrics_for(task_type: str) -> tuple[str, ...]:
     """Names of the metrics of a task type, the primary one first."""
-    return tuple(METRICS[_task_type(task_type)])
+    return RANKING_METRICS if task_type == TaskType.RECOMMENDATION else tuple(METRICS[_task_type(task_type)])
 
 
 def primary_metric(task_type: str) -> tuple[str, bool]:
     """The metric that models of a task type are chosen by, and whether higher is better."""
+    if task_type == TaskType.RECOMMENDATION:
+        return RANKING_METRICS[0], True
     return next(iter(METRICS[_task_type(task_type)].items()))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from graphlearn.database import is_time
 from graphlearn.schema.profile import is_list, is_number
+from graphlearn.schema.schema import Schema
 from graphlearn.tasks.manifest import TaskType
 from graphlearn.tasks.query_paths import Hop, Path
 from graphlearn.tasks.query_tree import Aggregation, And, Column, Condition, Literal, Not, Or, Query, Value
@@ -109,6 +110,11 @@ def kind_of(dtype: str) -> str:
     if dtype == "VARCHAR" or dtype.startswith("ENUM"):
         return "text"
     return "list" if is_list(dtype) else "time" if is_time(dtype) else "other"
+
+
+def named_table(schema: Schema, column: Column) -> str | None:
+    """The table whose rows a column names as a foreign key, or None."""
+    return next((key.table for key in schema[column.table].fkeys if key.columns == (column.name,)), None)
 
 
 def shifted(checked: Checked, target: Aggregation, step: int) -> tuple[Aggregation, Rows]:

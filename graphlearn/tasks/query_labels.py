@@ -14,14 +14,14 @@ from graphlearn.errors import TaskError, UsageError
 from graphlearn.tasks.labels import SPLITS, EmptySplitError, run_sql, time_range
 from graphlearn.tasks.manifest import TaskManifest
 from graphlearn.tasks.query_check import check_query
-from graphlearn.tasks.query_checked import Checked, values
+from graphlearn.tasks.query_checked import Checked, named_table, values
 from graphlearn.tasks.query_sql import Anchors, cohort_sql, label_sql
 from graphlearn.tasks.query_tree import Aggregation, Query
 from graphlearn.tasks.query_windows import Offset
 from graphlearn.tasks.times import duration_text, time_text
 
 if TYPE_CHECKING:
-    from graphlearn.schema import Database
+    from graphlearn.schema import Database, Schema
 
 _DAY = 86_400_000_000
 _CENTURY = (-2_208_988_800_000_000, 4_102_444_800_000_000)
@@ -160,8 +160,18 @@ def make_labels(
         query=str(query),
         val_timestamp=time_text(val_time),
         test_timestamp=time_text(test_time),
+        dst_entity_table=ranked_table(db.schema, query),
+        eval_k=query.output.number if query.output is not None and query.output.kind == "RANK" else None,
     )
     return QueryLabels(checked, anchors, val_time, test_time, manifest, step, tuple(notes))
+
+
+def ranked_table(schema: Schema, query: Query) -> str | None:
+    """The table whose rows a query with RANK orders; None of any other query."""
+    if query.output is None or query.output.kind != "RANK":
+        return None
+    assert isinstance(query.target, Aggregation)
+    return named_table(schema, query.target.column)
 
 
 def _horizon(checked: Checked) -> Offset:

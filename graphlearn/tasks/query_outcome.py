@@ -6,7 +6,7 @@ from graphlearn.database import quote
 from graphlearn.errors import UsageError
 from graphlearn.tasks.manifest import TaskType
 from graphlearn.tasks.query import span_of
-from graphlearn.tasks.query_checked import NEVER_NULL, values
+from graphlearn.tasks.query_checked import NEVER_NULL, named_table, values
 from graphlearn.tasks.query_conditions import QueryConditions
 from graphlearn.tasks.query_tree import Aggregation, Column, Literal, Span, Value
 from graphlearn.tasks.query_windows import Bounds, Offset, offset
@@ -67,7 +67,7 @@ class QueryOutcome(QueryConditions):
     def _list(self, target: Value, asked: str) -> TaskType:
         assert isinstance(target, Aggregation)
         column = target.column
-        named = next((k.table for k in self.schema[column.table].fkeys if k.columns == (column.name,)), None)
+        named = named_table(self.schema, column)
         if asked == "":
             ways = "RANK TOP k or CLASSIFY" if named is not None else "CLASSIFY"
             raise self.error(f"LIST_DISTINCT is a set of values: say {ways} before FOR.", target.at)

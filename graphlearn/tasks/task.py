@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from graphlearn.errors import TaskError, UsageError, unknown_name
-from graphlearn.tasks.checks import check_entities, check_keys, check_labels
+from graphlearn.tasks.checks import check_entities, check_items, check_keys, check_labels
 from graphlearn.tasks.classes import ClassValue, encode, find_classes
 from graphlearn.tasks.given import (
     infer_task_type,
@@ -73,6 +73,8 @@ class Task:
         classes: Class values of multiclass and multilabel tasks, found on train; position is the class index.
         description: One line, or None.
         num_outputs: Number of values of a prediction: of classes, of steps, or 1.
+        item_table: Table of the rows that a recommendation ranks, or None.
+        top: How many rows it names, or None.
         sql: The manifest's SQL of a forecast task, or None.
         query: The predictive query that the task was made from, or None.
         step: Microseconds between two anchors; the label window, unless a query says otherwise.
@@ -168,6 +170,7 @@ class Task:
         self.notes: tuple[str, ...] = () if asked is None else asked.notes
         self.classes = ()
         self.name, self.kind, self.task_type = manifest.name, manifest.kind, manifest.task_type
+        self.item_table, self.top = manifest.dst_entity_table, manifest.eval_k
         self.entity_table, self.target_col = manifest.entity_table, manifest.target_col
         self.description, self.sql = manifest.description, manifest.sql
         self.num_eval_timestamps = manifest.num_eval_timestamps
@@ -175,6 +178,8 @@ class Task:
         self.remove_columns = manifest.remove_columns
         if db is not None:
             self.pkey_col = entity_key(db, manifest)
+            if self.item_table is not None:
+                check_items(db, manifest)
             check_hidden(db, manifest)
             if self.kind == "autocomplete":
                 manifest = replace(manifest, entity_col=self.pkey_col, time_col=db.schema[self.entity_table].time_col)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from graphlearn.errors import RunError, StorageError
+from graphlearn.models.ranker import RANKERS
 from graphlearn.training.loop import TrainState
 
 #: Raised when what a run folder holds changes; a folder of another format is refused, not guessed at. Format 1 knew
@@ -26,9 +27,10 @@ from graphlearn.training.loop import TrainState
 FORMAT, _READ = 2, (1, 2)
 
 
-KINDS = ("constant", "gbdt", "gnn", "fused")
-"""Kinds of runs: one value for all, trees, a network, or a network and trees together."""
-NETWORKS = ("gnn", "fused")
+KINDS = ("constant", "gbdt", "gnn", "fused", *RANKERS[:2])
+"""Kinds of runs: one value for all, trees, a network, or a network and trees together; and of those that rank, where
+``fused`` is towers and ways together."""
+NETWORKS = ("gnn", *RANKERS)
 """Those with a network."""
 
 
@@ -83,8 +85,8 @@ def save_run(
         raise StorageError(f"the run {out} could not be written: {_reason(error)}.") from error
 
 
-def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
-    """``run.json`` and the weights of a run folder; None of a kind of run that has no network.
+def load_meta(folder: Path) -> dict[str, Any]:
+    """``run.json`` of a run folder.
 
     Raises:
         RunError: If it is no run folder, is incomplete, or was written in another format.
@@ -103,6 +105,16 @@ def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
             f"{folder} was written in run format {form} by graphlearn {versions.get('graphlearn', '?')}; "
             f"this version reads format {FORMAT}. Train again, or install that version."
         )
+    return dict(meta)
+
+
+def load_run(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
+    """``run.json`` and the weights of a run folder; None of a kind of run that has no network.
+
+    Raises:
+        RunError: If it is no run folder, is incomplete, or was written in another format.
+    """
+    meta = load_meta(folder)
     weights = folder / "model.safetensors"
     if kind_of(meta) not in NETWORKS:
         return meta, None

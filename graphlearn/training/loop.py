@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -127,29 +127,111 @@ def fit(
     Raises:
         GraphLearnError: If the loss is no longer finite.
     """
-    state = state or TrainState()
-    optimizer = optimizer or make_optimizer(model, config)
-    metric, higher = primary_metric(model.head.task_type)
-    sign = 1 if higher else -1
-    sampler = TemporalNeighborSampler(graph, model.fan_out, strategy="last")
-    steps, planned = plan(len(train), config)
+    lessons = SeedLessons(model, graph, train, val, config, longest_age, age_step)
+    return run_epochs(
+        model,
+        lessons,
+        config,
+        seed=seed,
+        state=state or TrainState(),
+        optimizer=optimizer or make_optimizer(model, config),
+        after_epoch=after_epoch,
+        after_step=after_step,
+    )
+
+
+class Lessons(Protocol):
+    """What :func:`run_epochs` trains on."""
+
+    metric: str
+    higher: bool
+    judged: bool
+
+    def plan(self) -> tuple[int, int]:
+        """(steps per epoch, epochs)."""
+        ...
+
+    def losses(self, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """The loss of each step of an epoch, at most ``steps``; the model is in training mode."""
+        ...
+
+    def judge(self) -> tuple[float, float]:
+        """The metric on validation, and its standard error."""
+        ...
+
+
+class SeedLessons:
+    """Seeds with one label each; the arguments are those of :func:`fit`."""
+
+    def __init__(
+        self,
+        model: RelationalModel | Ensemble,
+        graph: HeteroData,
+        train: Seeds,
+        val: Seeds | None,
+        config: TrainConfig,
+        longest_age: int,
+        age_step: int,
+    ) -> None:
+        self.model, self.graph, self.train, self.val, self.config = model, graph, train, val, config
+        self.longest_age, self.age_step = longest_age, age_step
+        self.metric, self.higher = primary_metric(model.head.task_type)
+        self.judged = val is not None
+        self.sampler = TemporalNeighborSampler(graph, model.fan_out, strategy="last")
+
+    def plan(self) -> tuple[int, int]:
+        return plan(len(self.train), self.config)
+
+    def losses(self, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
+        device = device_of(self.model)
+        seeds = self.train.aged(self.longest_age, self.age_step, generator).to(device)
+        loader = seed_loader(
+            self.graph,
+            self.sampler,
+            seeds,
+            batch_size=self.config.batch_size,
+            generator=generator,
+            num_threads=self.config.num_threads,
+        )
+        for _, batch in zip(range(steps), loader, strict=False):
+            yield self.model.head.loss(forward(self.model, self.graph, batch), batch.label)
+
+    def judge(self) -> tuple[float, float]:
+        assert self.val is not None
+        predicted = predict_seeds(self.model, self.graph, self.val).numpy()
+        return _judge(self.model.head.task_type, labels_of(self.val).numpy(), predicted)
+
+
+def run_epochs(
+    model: torch.nn.Module,
+    lessons: Lessons,
+    config: TrainConfig,
+    *,
+    seed: int,
+    state: TrainState,
+    optimizer: AdamW,
+    after_epoch: Callable[[TrainState, AdamW], None] | None = None,
+    after_step: Callable[[int, int, int], None] | None = None,
+) -> TrainState:
+    """The loop of :func:`fit`, whatever the lessons are."""
+    sign = 1 if lessons.higher else -1
+    steps, planned = lessons.plan()
     epochs = state.refit or planned  # a refit ends early on the same schedule, as the model that was chosen did
     planned = max(planned, epochs)  # more seeds may mean fewer epochs; after its end the rate would rise again
     while state.epoch < epochs and not _ended(state, config):
         started = time.perf_counter()
         generator = epoch_generator(seed, state.epoch)
         seed_dropout(seed, state.epoch)
-        seeds = train.aged(longest_age, age_step, generator).to(device_of(model))
-        loader = seed_loader(
-            graph, sampler, seeds, batch_size=config.batch_size, generator=generator, num_threads=config.num_threads
-        )
         model.train()
         total = torch.zeros((), device=device_of(model))
-        for step, batch in zip(range(steps), loader, strict=False):
+        losses = lessons.losses(steps, generator)
+        for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * _schedule((state.epoch * steps + step + 0.5) / (planned * steps))
             with torch.autocast(total.device.type, torch.bfloat16, enabled=total.device.type == "cuda"):
-                loss = model.head.loss(forward(model, graph, batch), batch.label)
+                loss = next(losses, None)
+            if loss is None:
+                break
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
@@ -164,13 +246,12 @@ def fit(
             )
         state.epoch += 1
         record: dict[str, Any] = {"epoch": state.epoch, "epochs": epochs, "loss": total.item() / steps}
-        if val is None:
+        if not lessons.judged:
             record["refit"] = True
         else:
-            predicted = predict_seeds(model, graph, val).numpy()
-            value, error = _judge(model.head.task_type, labels_of(val).numpy(), predicted)
-            record |= {f"val_{metric}": value, "standard_error": error}
-            scores = [r[f"val_{metric}"] for r in state.history] + [value]
+            value, error = lessons.judge()
+            record |= {f"val_{lessons.metric}": value, "standard_error": error}
+            scores = [r[f"val_{lessons.metric}"] for r in state.history] + [value]
             errors = [r["standard_error"] for r in state.history] + [error]
             top = max(range(len(scores)), key=lambda i: -math.inf if math.isnan(scores[i]) else sign * scores[i])
             # A metric without a value (validation of one class) cannot choose: the latest epoch is kept.
@@ -181,12 +262,12 @@ def fit(
         state.history.append({**record, "seconds": round(time.perf_counter() - started, 3)})
         if after_epoch is not None:
             after_epoch(state, optimizer)
-    if val is not None:
+    if lessons.judged:
         model.load_state_dict(state.best)
     return state
 
 
-def make_optimizer(model: RelationalModel | Ensemble, config: TrainConfig) -> AdamW:
+def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> AdamW:
     """AdamW over all parameters of the model; orders of norms do not decay, as 0 means nothing for them."""
     orders = set(order_parameters(model))
     weights = [parameter for parameter in model.parameters() if parameter not in orders]

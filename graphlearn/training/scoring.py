@@ -67,7 +67,17 @@ def forward(
     rows: dict[NodeType, TensorFrame] | None = None,
 ) -> Tensor:
     """The model's output for a batch, whose rows are read from ``graph``, or given where they are not as there."""
-    rows = {name: graph[name].tf[batch[name].rows] for name in graph.node_types} if rows is None else rows
+    output: Tensor = model(batch, batch_rows(graph, batch) if rows is None else rows, *batch_times(graph, batch))
+    return output
+
+
+def batch_rows(graph: HeteroData, batch: HeteroData) -> dict[NodeType, TensorFrame]:
+    """Per table the distinct rows of a batch."""
+    return {name: graph[name].tf[batch[name].rows] for name in graph.node_types}
+
+
+def batch_times(graph: HeteroData, batch: HeteroData) -> tuple[dict[NodeType, Tensor], dict[NodeType, Tensor]]:
+    """Per table the times of the distinct rows of a batch; and where some have none, which have one."""
     times, dated = {}, {}
     for name in graph.node_types:
         store = graph[name]
@@ -75,8 +85,7 @@ def forward(
             times[name] = store.time[batch[name].rows]
         if store.num_undated and "time" in store:
             dated[name] = batch[name].rows >= store.num_undated
-    output: Tensor = model(batch, rows, times, dated)
-    return output
+    return times, dated
 
 
 def predict_seeds(

@@ -183,7 +183,10 @@ def test_an_unknown_task(f1: Database, shop: Database, tmp_path: Path):
     ("changes", "says"),
     [
         ({"kind": "guess"}, "'kind' must be one of forecast, autocomplete, external, got 'guess'"),
-        ({"task_type": "recommendation"}, "task 'churn' recommends a list of rows; only entity tasks"),
+        (
+            {"task_type": "recommendation"},
+            "forecast task 'churn' lacks 'dst_entity_table', 'eval_k'",
+        ),
         ({"task_type": "binary"}, "'task_type' must be one of binary_classification, .* got 'binary'"),
         ({"sql": None, "time_col": ""}, "forecast task 'churn' lacks 'time_col', 'sql'"),
         ({"num_eval_timestamps": 0}, "'num_eval_timestamps' must be a whole number >= 1, got 0"),
