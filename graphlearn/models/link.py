@@ -137,8 +137,8 @@ class SubgraphLinkModel(LinkPredictor):
         - returns ``[L]``, logits
 
     Raises:
-        ValueError: If ``batch_size`` is not > 0; when called, if the graph has neither features nor ``num_nodes``, or as
-            :class:`~graphlearn.sampling.EnclosingSubgraph`.
+        ValueError: If ``batch_size`` is not > 0; when called, if the graph has neither features nor ``num_nodes``, or
+            as :class:`~graphlearn.sampling.EnclosingSubgraph`.
     """
 
     hides_links = True
@@ -182,6 +182,8 @@ class SubgraphLinkModel(LinkPredictor):
         )
 
     def score(self, z: EnclosingSubgraph, edge_label_index: Tensor) -> Tensor:
+        if edge_label_index.size(1) == 0:  # PyG's sorting of nodes needs some
+            return z.rowptr.new_zeros(0, dtype=torch.float32)
         return torch.cat([self._of_batch(z(links)) for links in torch.split(edge_label_index, self.batch_size, dim=1)])
 
     def _of_batch(self, b: Data) -> Tensor:

@@ -167,7 +167,7 @@ def _link_of_edge(edge_index: Tensor, links: Tensor, num_nodes: int) -> Tensor:
 def predictor_scores(
     model: LinkPredictor, x: Tensor | None, split: LinkSplit, phase: str
 ) -> Callable[[Tensor], Tensor]:
-    """A function that scores pairs ``[2, L]`` in the graph of a phase, which is encoded once; the model leaves training."""
+    """A function that scores pairs ``[2, L]`` in the graph of a phase, encoded once; the model leaves training mode."""
     model.eval()
     z = model.encode(x, split.graph[phase])
 
