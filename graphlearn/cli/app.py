@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "Print the rows and columns that moved one prediction, or what matters for a whole run.",
     "audit": "Report whether a run can be trusted: inputs newer than allowed, labels given away, results that age.",
     "report": "Write a run as one HTML page: schema, metrics, calibration, curves, what matters, audit.",
+    "link": "Predict links of one graph, and score the model beside heuristics against easy and hard non-links.",
     "export": "Write a source and its tasks as a RelBench 3 folder.",
     "submit": "Write RelBench leaderboard files from runs, and check them.",
     "demo": "Run the whole path on a generated shop: inspect, train, evaluate, predict, report.",

@@ -11,7 +11,7 @@ from graphlearn.errors import unknown_name
 from graphlearn.sampling.draw import distinct_pairs
 from graphlearn.sampling.free_pairs import FreePairs
 from graphlearn.sampling.link_split import PHASES, LinkSplit
-from graphlearn.sampling.negative import degree_negatives, hard_negatives
+from graphlearn.sampling.negative import degree_negatives, hard_negatives, uniform_negatives
 
 NEGATIVES = ("uniform", "hard", "degree", "historical")
 """Kinds of negatives that a split may be scored against."""
@@ -20,7 +20,7 @@ _PER_SOURCE = 8  # different hard negatives of one source
 
 
 def with_negatives(split: LinkSplit, kind: str, generator: torch.Generator) -> LinkSplit:
-    """The split with ``hard`` or ``degree`` negatives beside those that it has, about one for each link.
+    """The split with ``uniform``, ``hard`` or ``degree`` negatives beside those it has, about one for each link.
 
     Hard ones are the nodes that resource allocation, in the graph of the phase, takes most for partners of a link's
     first end, at most eight different ones of each; a pair counts once, so there may be fewer than links.
@@ -41,11 +41,11 @@ def with_negatives(split: LinkSplit, kind: str, generator: torch.Generator) -> L
     known, found = split.known(), {}
     for phase in PHASES[1:]:
         links = split.positives[phase]
-        options = {"generator": generator, "num_src": split.num_src}
-        if kind == "degree":
-            drawn = degree_negatives(known, split.num_nodes, links.size(1), **options)  # type: ignore[arg-type]
-        else:
+        if kind == "hard":
             drawn = _hard(split, known, phase, generator)
+        else:
+            draw = degree_negatives if kind == "degree" else uniform_negatives
+            drawn = draw(known, split.num_nodes, links.size(1), generator=generator, num_src=split.num_src)
         found[phase] = {**split.negatives.get(phase, {}), kind: drawn}
     return replace(split, negatives=found)
 
