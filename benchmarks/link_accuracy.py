@@ -1,7 +1,7 @@
-"""How well do link predictors tell hidden links from easy and from hard non-links?    python benchmarks/link_accuracy.py
+"""How well are hidden links told from easy and from hard non-links?    python benchmarks/link_accuracy.py
 
-Random splits (5 % validation, 10 % test), the graph of training only, one row per dataset, seed and model. Validation AUC
-against uniform non-links chooses the epoch; test is scored once. Heuristics are scored on the same splits.
+Random splits (5 % validation, 10 % test), the graph of training only, one row per dataset, seed and model. Validation
+AUC against uniform non-links chooses the epoch; test is scored once. Heuristics are scored on the same splits.
 """
 
 from __future__ import annotations

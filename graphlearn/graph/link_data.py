@@ -130,10 +130,10 @@ def read_mat(path: Path, split_file: Path | None = None) -> LinkData:
 
 
 def _mat(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    if not path.is_file():
+        raise SourceError(f"there is no file {path}. Name a .mat file.")
     try:
         found: dict[str, Any] = loadmat(path, appendmat=False)
-    except FileNotFoundError as error:
-        raise SourceError(f"there is no file {path}. Name a .mat file.") from error
     except Exception as error:  # whatever a broken file makes of it
         raise SourceError(f"{path} cannot be read as a .mat file: {_words(error)}.") from error
     missing = [key for key in keys if key not in found]

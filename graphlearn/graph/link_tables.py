@@ -44,8 +44,9 @@ def read_edge_list(path: Path, columns: str | None = None) -> LinkData:
     reader = "read_parquet" if path.suffix in (".parquet", ".pq") else "read_csv"
     with new_connection() as con:
         try:
-            con.execute(f"CREATE VIEW links AS SELECT * FROM {reader}({literal(str(path))})")
-            types = {name: str(kind) for name, kind, *_ in con.execute("DESCRIBE links").fetchall()}
+            types = _open(con, f"{reader}({literal(str(path))})")
+            if len(types) == 1 and " " in next(iter(types)):  # DuckDB does not guess that spaces separate
+                types = _open(con, f"{reader}({literal(str(path))}, delim = ' ')")
             src, dst, time = _columns(path, types, columns)
             total, whole = _select(con, types, src, dst, time)
         except duckdb.Error as error:
@@ -107,6 +108,12 @@ def read_tables(db: Database, edges: str) -> LinkData:
     )
 
 
+def _open(con: duckdb.DuckDBPyConnection, rows: str) -> dict[str, str]:
+    """Makes the view ``links`` of some rows, and gives its columns and their types."""
+    con.execute(f"CREATE OR REPLACE VIEW links AS SELECT * FROM {rows}")
+    return {name: str(kind) for name, kind, *_ in con.execute("DESCRIBE links").fetchall()}
+
+
 def _columns(path: Path, types: dict[str, str], wanted: str | None) -> tuple[str, str, str | None]:
     if wanted is not None:
         names = [name.strip() for name in wanted.split(",")]
@@ -117,9 +124,7 @@ def _columns(path: Path, types: dict[str, str], wanted: str | None) -> tuple[str
                 raise unknown_name(f"column in {path.name}", name, types)
         return names[0], names[1], names[2] if len(names) == 3 else None
     if len(types) < 2:
-        raise SourceError(
-            f"{path} has one column, '{first_three(list(types))}'; edges need two. Is its separator unusual?"
-        )
+        raise SourceError(f"{path} has one column, '{first_three(list(types))}'; edges need two. What separates them?")
     src, dst, *others = types
     return src, dst, next((name for name in others if name.lower() in _TIMES), None)
 

@@ -41,7 +41,7 @@ def evaluator(name: str) -> Any:
 def read_ogb(name: str, root: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The graph and the official split of a dataset that was downloaded before, as OGB gives them.
 
-    Nothing is downloaded. OGB keeps what it reads in the folder ``processed`` beside the raw files.
+    Nothing is downloaded and nothing is written: the raw files are read each time.
 
     Raises:
         UnknownNameError: If there is no such dataset of links of one kind.
@@ -51,19 +51,31 @@ def read_ogb(name: str, root: Path) -> tuple[dict[str, Any], dict[str, dict[str,
     _check_name(name)
     folder = root / name.replace("-", "_")
     raw = folder / "raw" / ("data.npz" if name == "ogbl-vessel" else "edge.csv.gz")
-    if not raw.is_file() or not list(folder.glob("RELEASE_v*.txt")):
+    # Without the second file OGB asks on the terminal whether to download the dataset again.
+    if not raw.is_file() or not (folder / "RELEASE_v1.txt").is_file():
         raise SourceError(
-            f"{name} is not in {root}: there is no {raw} with a RELEASE file beside its folder. Nothing is downloaded "
+            f"{name} is not in {root}: it needs {raw} and RELEASE_v1.txt beside its folder. Nothing is downloaded "
             f'here; with a network, python -c "from ogb.linkproppred import LinkPropPredDataset; '
-            f"LinkPropPredDataset('{name}', root='{root}')\" does it."
+            f"LinkPropPredDataset('{name}', root='{root}')\" does it. --root names another folder."
         )
+    package = _package()
+
+    class Raw(package.LinkPropPredDataset):  # type: ignore[name-defined, misc]
+        """Leaves out what OGB keeps of the raw files: a pickle, of which torch reads some only as trusted code."""
+
+        def pre_process(self) -> None:
+            reading = importlib.import_module("ogb.io.read_graph_raw")
+            read = reading.read_binary_graph_raw if raw.suffix == ".npz" else reading.read_csv_graph_raw
+            inverse = self.meta_info["add_inverse_edge"] == "True"
+            self.graph = read(str(raw.parent), add_inverse_edge=inverse)[0]
+
     said = io.StringIO()
     with contextlib.redirect_stdout(said), torch.serialization.safe_globals(_NUMBERS):
         try:
-            dataset = _package().LinkPropPredDataset(name, root=str(root))
+            dataset = Raw(name, root=str(root))
             return dataset[0], dataset.get_edge_split()
         except Exception as error:  # whatever a broken file makes of it
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split())[:300].rstrip(".")
             raise SourceError(f"{folder} cannot be read as {name}: {reason}. Download it again.") from error
 
 
