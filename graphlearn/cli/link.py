@@ -187,7 +187,7 @@ def read(dataset: str, *, root: Path, split_file: Path | None, edges: str | None
         return read_edge_list(path, columns)
     if path.exists() and not is_dataset(dataset):
         raise UsageError(
-            f"'{dataset}' is a database: say which of its tables holds the links with --edges 'table(key, key)'."
+            f"'{dataset}' is read as a database: say which table holds the links with --edges 'table(key, key)'."
         )
     return read_dataset(dataset, root)
 
@@ -273,11 +273,12 @@ def report(result: LinkResult, split: LinkSplit) -> str:
 
 def _start(data: LinkData, split: LinkSplit, name: str, test_graph: str) -> list[str]:
     features = "no features" if data.x is None else f"{data.x.size(1):,} features"
+    kinds = f" ({' and '.join(data.kinds)})" if data.num_src is not None else ""
     sizes = " | ".join(f"{phase} {links.size(1):,}" for phase, links in split.positives.items())
     again = f"; {split.repeated('test'):,} of the test links were known to training" if split.repeats else ""
     seen = "" if name == "new-node" else f"; test is scored in the graph of {test_graph}"
     return [
-        f"data     {data.name}: {data.num_nodes:,} nodes ({' and '.join(data.kinds)}), {features}",
+        f"data     {data.name}: {data.num_nodes:,} nodes{kinds}, {features}",
         f"split    {name}: {sizes}{seen}{again}",
     ]
 

@@ -237,9 +237,9 @@ class LinkRun:
         lost = np.flatnonzero(found < 0)
         if len(lost):
             shown = first_three([str(values.iloc[i]) for i in lost[:3]])
-            kind = self.meta["kinds"][0 if self.num_src is None else side]
+            kind = "a node" if self.num_src is None else f"one of '{self.meta['kinds'][side]}'"
             raise UsageError(
-                f"{len(lost):,} of {len(values):,} pairs name a {kind} that the run does not know (first: {shown}). It "
+                f"{len(lost):,} of {len(values):,} pairs name {kind} that the run does not know (first: {shown}). It "
                 f"knows {len(known):,}."
             )
         return found + first
