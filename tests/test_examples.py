@@ -19,6 +19,10 @@ PROMISES = {
     "graph_parsing.py": (["--graphs", "40", "--epochs", "5"], r"two rings of ten, parsed: 20 -> .*2 nodes"),
     "gnp_readout.py": (["--steps", "150"], r"harmonic mean  learned harmonic mean .* error on larger sets 0\.\d\d %"),
     "kl_substructures.py": (["--graphs", "400"], r"l = 4: triangles 0\.0000, 4-cycles 0\.0000"),
+    "link_prediction.py": (
+        ["--nodes", "300", "--epochs", "5"],
+        r"gcn +AUC 0\.\d+ against random pairs, 0\.\d+ against hard ones; +Hits@20",
+    ),
     "moved_run.py": (["--customers", "200"], r"predictions, equal to the last bit: True"),
     "own_labels.py": (["--customers", "200"], r"test MAE \d+\.\d+ \(frozen\)"),
     "recommend.py": (

@@ -26,6 +26,7 @@ COMMANDS = {
     "audit": "Report whether a run can be trusted: inputs newer than allowed, labels given away, results that age.",
     "report": "Write a run as one HTML page: schema, metrics, calibration, curves, what matters, audit.",
     "compress": "Make a smaller, faster run from a trained one.",
+    "link": "Predict links of one graph, and score the model beside heuristics against easy and hard non-links.",
     "export": "Write a source and its tasks as a RelBench 3 folder.",
     "submit": "Write RelBench leaderboard files from runs, and check them.",
     "demo": "Run the whole path on a generated shop: inspect, train, evaluate, predict, report.",

@@ -6,6 +6,7 @@ from graphlearn.models.graph_parsing import GraphParsingNetwork
 from graphlearn.models.kl_gnn import KLGNN
 from graphlearn.models.kl_presets import IDGNN, MoleculeKL, PairLabelGNN
 from graphlearn.models.label_tuples import LabelTuples
+from graphlearn.models.link import LinkModel, LinkPredictor, SubgraphLinkModel
 from graphlearn.models.ppgn import PPGN
 from graphlearn.models.rdl import ModelConfig, RelationalModel
 from graphlearn.models.seal import SEALLinkPredictor
@@ -18,11 +19,14 @@ __all__ = [
     "Ensemble",
     "GraphParsingNetwork",
     "LabelTuples",
+    "LinkModel",
+    "LinkPredictor",
     "ModelConfig",
     "MoleculeKL",
     "PairLabelGNN",
     "RelationalModel",
     "SEALLinkPredictor",
+    "SubgraphLinkModel",
     "WalkPoolLinkPredictor",
     "frame_encoder",
 ]

@@ -5,14 +5,26 @@ from graphlearn.ops.copies import copy_rows, share_states
 from graphlearn.ops.csr import csr_from_edge_index, gather_reduce, gather_rows, transpose_csr
 from graphlearn.ops.distance import drnl_labels, pair_distances
 from graphlearn.ops.gcn import gcn_sum
+from graphlearn.ops.heuristics import (
+    adamic_adar,
+    common_neighbors,
+    katz,
+    personalized_pagerank,
+    preferential_attachment,
+    resource_allocation,
+)
+from graphlearn.ops.neighbors import NeighborLists
 from graphlearn.ops.parse import graph_parse
 from graphlearn.ops.segment import Segments, segment_logsumexp, segment_reduce, segment_softmax
 from graphlearn.ops.tuples import node_tuples, power_graph, sample_tuples
 from graphlearn.ops.walk import WalkProfile, dense_walk_profile, pair_walks, walk_profile
 
 __all__ = [
+    "NeighborLists",
     "Segments",
     "WalkProfile",
+    "adamic_adar",
+    "common_neighbors",
     "copy_rows",
     "csr_from_edge_index",
     "dense_walk_profile",
@@ -22,11 +34,15 @@ __all__ = [
     "gather_rows",
     "gcn_sum",
     "graph_parse",
+    "katz",
     "list_softmax",
     "node_tuples",
     "pair_distances",
     "pair_walks",
+    "personalized_pagerank",
     "power_graph",
+    "preferential_attachment",
+    "resource_allocation",
     "sample_tuples",
     "segment_logsumexp",
     "segment_reduce",

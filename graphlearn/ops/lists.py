@@ -19,3 +19,9 @@ def contains(keys: Tensor, wanted: Tensor) -> Tensor:
     if keys.numel() == 0:
         return torch.zeros_like(wanted, dtype=torch.bool)
     return keys[torch.searchsorted(keys, wanted.contiguous()).clamp_max(keys.numel() - 1)] == wanted
+
+
+def distinct(values: Tensor) -> Tensor:
+    """The different values, sorted."""
+    values = values.sort().values
+    return values[torch.cat([values[:1] == values[:1], values[1:] != values[:-1]])]

@@ -252,15 +252,24 @@ def check_arguments(
     check_device(device)
     if aggr is not None:
         check_aggr(aggr)
-    if out.exists() and not force:
-        raise UsageError(f"{out} exists. Name another run folder, or add --force to replace it.")
-    if out.exists() and not (out.is_dir() and ((out / "run.json").is_file() or not any(out.iterdir()))):
-        raise UsageError(f"{out} is not a run folder, so --force does not replace it. Name another place.")
+    check_out(out, force=force)
     if partial_path(out).exists() and not (resume or force):
         raise UsageError(
             f"{partial_path(out)} keeps an interrupted training of {out}. Go on with --resume, or start again with "
             "--force."
         )
+
+
+def check_out(out: Path, *, force: bool) -> None:
+    """Raises if a run folder may not be written to ``out``.
+
+    Raises:
+        UsageError: If it exists and was not to be replaced, or is no run.
+    """
+    if out.exists() and not force:
+        raise UsageError(f"{out} exists. Name another run folder, or add --force to replace it.")
+    if out.exists() and not (out.is_dir() and ((out / "run.json").is_file() or not any(out.iterdir()))):
+        raise UsageError(f"{out} is not a run folder, so --force does not replace it. Name another place.")
 
 
 def check_model(task: Task, model: str) -> None:

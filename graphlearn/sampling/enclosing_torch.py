@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphlearn.ops.lists import contains, expand
+from graphlearn.ops.lists import contains, distinct, expand
 from graphlearn.sampling.random import stream
 
 
@@ -56,9 +56,3 @@ def neighbours(rowptr: Tensor, col: Tensor, key: Tensor, num_nodes: int) -> tupl
     """Each key repeated for its node's neighbours, and those neighbours; ``[sum of degrees]`` each."""
     owner, place = expand(rowptr, key % num_nodes)
     return key[owner], col[place].long()
-
-
-def distinct(values: Tensor) -> Tensor:
-    """The different values, sorted."""
-    values = values.sort().values
-    return values[torch.cat([values[:1] == values[:1], values[1:] != values[:-1]])]

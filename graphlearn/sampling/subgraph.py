@@ -13,7 +13,8 @@ from graphlearn.native import kernels
 from graphlearn.ops.csr import csr_from_edge_index
 from graphlearn.ops.csr_check import check_pairs, check_range
 from graphlearn.ops.distance import drnl_labels, pair_distances
-from graphlearn.sampling.enclosing_torch import distinct, enclosing_edges, enclosing_nodes
+from graphlearn.ops.lists import distinct
+from graphlearn.sampling.enclosing_torch import enclosing_edges, enclosing_nodes
 from graphlearn.sampling.random import draw_base, stream
 
 _LARGEST = 2**31 - 1

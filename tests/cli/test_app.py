@@ -35,6 +35,7 @@ def test_help_lists_the_commands_in_the_order_of_the_data(capfd):
         "explain",
         "audit",
         "report",
+        "link",
         "export",
         "submit",
         "demo",
@@ -77,8 +78,8 @@ def test_unknown_command(capfd):
     assert exit.main(["trian"]) == 2
     assert capfd.readouterr().err == (
         "UnknownNameError: no command 'trian'. Did you mean 'train'? "
-        "Known: audit, backtest, check, demo, evaluate, explain, export, features, inspect, label, predict, report, "
-        "submit, train.\n"
+        "Known: audit, backtest, check, demo, evaluate, explain, export, features, inspect, label, link, predict, "
+        "report, submit, train.\n"
     )
 
 
