@@ -16,7 +16,7 @@ from graphlearn.models import ModelConfig
 from graphlearn.training import TrainConfig
 
 SHOP = Path(__file__).parents[1] / "datasets" / "shop" / "generate.py"
-QUERY = "PREDICT LIST_DISTINCT(order_items.product_id, 0, 30, days) RANK TOP 12 FOR EACH customers.customer_id"
+QUERY = "PREDICT LIST_DISTINCT(order_items.product_id, 0, 14, days) RANK TOP 12 FOR EACH customers.customer_id"
 
 
 def main() -> None:
@@ -46,9 +46,9 @@ def main() -> None:
         key = products["product_id"].max() + 1
         twin = products[products["product_id"] == best["prediction"].mode()[0]].assign(product_id=key)
         tables["products"] = pd.concat([products, twin], ignore_index=True)
-        grown = run.predict(gl.connect(tables, schema=run.schema), at="2026-06-01", top=len(products))
-        places = grown.filter(like="prediction").eq(key).to_numpy().argmax(axis=1) + 1
-        print(f"a new product like the favourite: place {places.min()} to {places.max()} of {len(products) + 1}")
+        grown = run.predict(gl.connect(tables, schema=run.schema), at="2026-06-01", top=20)
+        named = grown.filter(like="prediction").isin([key]).any(axis=1)
+        print(f"a new product like the favourite is among the first 20 of {named.sum()} of {len(grown)} customers")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ PROMISES = {
     "own_labels.py": (["--customers", "200"], r"test MAE \d+\.\d+ \(frozen\)"),
     "recommend.py": (
         ["--customers", "40", "--steps", "1"],
-        r"a new product like the favourite: place \d+ to \d+ of \d+",
+        r"among the first 20 of \d+ of \d+ customers",
     ),
     "walk_pool_links.py": (["--nodes", "80"], r"AUC on hidden links after three passes: 0\.\d+"),
     "own_pyg_model.py": (["--customers", "200"], r"test AUROC of an own PyG model after one pass: 0\.\d+"),

@@ -85,10 +85,9 @@ def test_metrics_beside_the_baselines(run, shop, capfd):
     assert lines[0] == f"{NAME}, test, regime frozen: {rows} rows; [95 % interval]"
     assert lines[1].split() == ["model", "map", "recall", "precision", "ndcg", "mrr"]
     names = ["this run", "popularity", "repeats", "repeats, then popularity"]
-    assert all(
-        re.match(rf" *{name} +0\.\d{{4}} \[0\.\d{{4}}, 0\.\d{{4}}\]( 0\.\d{{4}}){{4}}$", line.replace("  ", " "))
-        for name, line in zip(names, lines[2:6], strict=True)
-    )
+    numbers = r"0\.\d{4} \[0\.\d{4}, 0\.\d{4}\]( 0\.\d{4}){4}"
+    for name, line in zip(names, lines[2:6], strict=True):
+        assert re.fullmatch(f"{name} {numbers}", " ".join(line.split())), line
     assert err == ""
     assert main(["evaluate", str(run), str(shop), "--split", "val", "--json"]) == 0
     found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]

@@ -54,7 +54,7 @@ def test_equals_a_loop(table, key, at):
         assert found[name] == pytest.approx(values, rel=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 60), st.sampled_from([1, 4_000, 40_000]))
 def test_later_rows_change_nothing(seed, count, days):
     """However late: half-lives of a day are nothing beside a century."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from safetensors.torch import load_file
 
 from graphlearn.models import ModelConfig
 from graphlearn.predict import Run, train
@@ -17,6 +20,7 @@ from graphlearn.training import TrainConfig
 START, VAL, TEST, END = "2021-01-01", "2021-08-01", "2021-10-01", "2021-12-31"
 ANCHORS = pd.date_range("2021-03-01", "2021-12-01", freq="MS")
 KINDS = ("web", "phone", "desk")
+RANKING = "PREDICT LIST_DISTINCT(items.product_id, 0, 30, days) RANK TOP 3 FOR EACH customers.customer_id"
 
 MODEL = ModelConfig(channels=8, num_neighbors=(4, 3))
 FAST = TrainConfig(epochs=2, min_steps=1, batch_size=64, lr=0.01)
@@ -185,3 +189,26 @@ def write_relbench(folder: Path, seed: int = 0) -> Path:
     make_task(db, frames).save(folder / "tasks" / "again")
     make_task(db, frames, "regression", name="spend").save(folder / "tasks" / "spend")
     return folder
+
+
+def ranking_task(db: Database, query: str = RANKING) -> Task:
+    """Which products a customer buys next."""
+    return Task(db, query, val_timestamp=VAL, test_timestamp=TEST)
+
+
+def contents(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict], dict]:
+    """Weights, history and run.json, without what a clock says."""
+    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    meta = json.loads((folder / "run.json").read_text())
+    for record in [*history, meta["metrics"]]:
+        del record["seconds"]
+    del meta["created"], meta["timings"]
+    return load_file(folder / "model.safetensors"), history, meta
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    (weights, history, meta), (other_weights, other_history, other_meta) = contents(a), contents(b)
+    assert history == other_history
+    assert meta == other_meta
+    assert weights.keys() == other_weights.keys()
+    assert all(torch.equal(value, other_weights[name]) for name, value in weights.items())

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from little_shop import FAST, MODEL, TEST, VAL, make_task, open_tables, tables, train_fast
+from little_shop import FAST, MODEL, TEST, make_task, open_tables, ranking_task, tables, train_fast
 
 from graphlearn.errors import QueryError, RunError, TaskError, UsageError
 from graphlearn.models.pair_baselines import PAIR_BASELINES
@@ -25,18 +25,13 @@ from graphlearn.schema import Database, connect
 from graphlearn.tasks import Task
 from graphlearn.tasks.ranking import RANKING_METRICS
 
-QUERY = "PREDICT LIST_DISTINCT(items.product_id, 0, 30, days) RANK TOP 3 FOR EACH customers.customer_id"
 DEEP = replace(MODEL, num_neighbors=(4, 3, 3))
 AT = "2021-11-15"
 Frames = dict[str, pd.DataFrame]
 
 
-def asked(db: Database, query: str = QUERY) -> Task:
-    return Task(db, query, val_timestamp=VAL, test_timestamp=TEST)
-
-
 def trained(db: Database, out: Path, model: str = "fused", **kwargs: Any) -> Run:
-    task = kwargs.pop("task", None) or asked(db)
+    task = kwargs.pop("task", None) or ranking_task(db)
     return train_fast(db, task, out, **{"model": model, "model_config": DEEP, "train_config": FAST, **kwargs})
 
 
@@ -220,7 +215,7 @@ def test_what_was_had_is_not_known_of_a_task_that_is_no_query(frames, tmp_path):
 
 def stored(frames: Frames, folder: Path) -> Task:
     """The same labels as a task folder that knows no query."""
-    task = asked(open_tables(frames))
+    task = ranking_task(open_tables(frames))
     task.save(folder / "next")
     manifest = {k: v for k, v in task.manifest.to_dict().items() if k != "query"} | {"name": "next"}
     (folder / "next" / "manifest.yaml").write_text(json.dumps(manifest))
@@ -342,7 +337,7 @@ def test_what_is_for_one_value_says_so(run, frames, tmp_path):
         write_report(run, out=tmp_path / "report.html")
     db = open_tables(frames)
     with pytest.raises(UsageError, match=says("backtest")):
-        backtest(db, asked(db))
+        backtest(db, ranking_task(db))
     assert not list(tmp_path.iterdir())
 
 

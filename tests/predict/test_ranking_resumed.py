@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from little_shop import FAST, MODEL, TEST, VAL, open_tables, tables, train_fast
-from safetensors.torch import load_file
+from little_shop import FAST, MODEL, assert_same_run, contents, open_tables, ranking_task, tables, train_fast
 
 from graphlearn.errors import RunError, StorageError, UsageError
 from graphlearn.predict import Run
-from graphlearn.tasks import Task
 from graphlearn.training.checkpoint import partial_path
 from graphlearn.training.ranking import PairLessons
 
-QUERY = "PREDICT LIST_DISTINCT(items.product_id, 0, 30, days) RANK TOP 3 FOR EACH customers.customer_id"
 SIZES = replace(MODEL, num_neighbors=(3, 3, 2), dropout=0.2)
 PLAN = replace(FAST, epochs=2, batch_size=48)
 
 
 def trained(out: Path, model: str, **kwargs: Any) -> Run:
     db = open_tables(tables())
-    task = Task(db, QUERY, val_timestamp=VAL, test_timestamp=TEST)
+    task = ranking_task(db)
     return train_fast(db, task, out, model=model, **{"model_config": SIZES, "train_config": PLAN, **kwargs})
-
-
-def contents(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]], dict[str, Any]]:
-    """Weights, history and run.json, without what a clock says."""
-    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    meta = json.loads((folder / "run.json").read_text())
-    for record in [*history, meta["metrics"]]:
-        del record["seconds"]
-    del meta["created"], meta["timings"]
-    return load_file(folder / "model.safetensors"), history, meta
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    (weights, history, meta), (other_weights, other_history, other_meta) = contents(a), contents(b)
-    assert history == other_history
-    assert meta == other_meta
-    assert weights.keys() == other_weights.keys()
-    assert all(torch.equal(value, other_weights[name]) for name, value in weights.items())
 
 
 @pytest.fixture(scope="module", params=["fused", "auto"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,8 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from little_shop import FAST, MODEL, make_task, open_tables, tables, train_fast, write_relbench
-from safetensors.torch import load_file
+from little_shop import (
+    FAST,
+    MODEL,
+    assert_same_run,
+    contents,
+    make_task,
+    open_tables,
+    tables,
+    train_fast,
+    write_relbench,
+)
 
 import graphlearn.training.loop
 from graphlearn.errors import RunError, StorageError, UsageError
@@ -36,24 +44,6 @@ def trained(out: Path, *, regime: str = "frozen", seed: int = 0, **kwargs) -> Ru
     return train_fast(
         db, task, out, regime=regime, seed=seed, **{"model_config": SIZES, "train_config": PLAN, **kwargs}
     )
-
-
-def contents(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict], dict]:
-    """Weights, history and run.json, without what a clock says."""
-    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    meta = json.loads((folder / "run.json").read_text())
-    for record in [*history, meta["metrics"]]:
-        del record["seconds"]
-    del meta["created"], meta["timings"]
-    return load_file(folder / "model.safetensors"), history, meta
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    (weights, history, meta), (other_weights, other_history, other_meta) = contents(a), contents(b)
-    assert history == other_history
-    assert meta == other_meta
-    assert weights.keys() == other_weights.keys()
-    assert all(torch.equal(value, other_weights[name]) for name, value in weights.items())
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from little_shop import TEST, VAL, open_tables, tables
+from little_shop import TEST, VAL, open_tables, ranking_task, tables
 from torch_geometric.data import HeteroData
 
 from graphlearn.errors import TaskError
@@ -19,8 +19,6 @@ from graphlearn.tasks import Task
 from graphlearn.tasks.ranking import Relevant
 from graphlearn.training import Seeds
 from graphlearn.training.pairs import Pairs, by_time, split_pairs
-
-QUERY = "PREDICT LIST_DISTINCT(items.product_id, 0, 30, days) RANK TOP 3 FOR EACH customers.customer_id"
 
 
 def made(seed: int, size: int) -> Pairs:
@@ -66,7 +64,7 @@ def test_groups_of_one_time(seed, size):
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return Task(open_tables(tables()), QUERY, val_timestamp=VAL, test_timestamp=TEST)
+    return ranking_task(open_tables(tables()))
 
 
 @pytest.fixture(scope="module")

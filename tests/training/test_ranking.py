@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from little_shop import MODEL, TEST, VAL, open_tables, tables
+from little_shop import MODEL, open_tables, ranking_task, tables
 from torch import Tensor
 
 import graphlearn.training.ranking as module
@@ -22,13 +22,12 @@ from graphlearn.training import TrainConfig
 from graphlearn.training.pairs import Pairs, by_time, split_pairs
 from graphlearn.training.ranking import ItemFeatures, PairLessons, Scoring, draw_weights, judge, rank
 
-QUERY = "PREDICT LIST_DISTINCT(items.product_id, 0, 30, days) RANK TOP 3 FOR EACH customers.customer_id"
 DEEP = replace(MODEL, num_neighbors=(4, 3, 3))
 
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return Task(open_tables(tables()), QUERY, val_timestamp=VAL, test_timestamp=TEST)
+    return ranking_task(open_tables(tables()))
 
 
 @pytest.fixture(scope="module", params=RANKERS)
