@@ -36,6 +36,7 @@ def test_help_lists_the_commands_in_the_order_of_the_data(capfd):
         "audit",
         "report",
         "link",
+        "compress",
         "export",
         "submit",
         "demo",
