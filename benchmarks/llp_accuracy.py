@@ -37,13 +37,13 @@ from graphlearn.compress import (
     ProductionLinkSplit,
     RepresentationMatching,
 )
-from graphlearn.compress.distill import hits_at_k
-from graphlearn.compress.negatives import edge_keys, random_non_edges
 from graphlearn.compress.production_split import both_directions, undirected_links
 from graphlearn.compress.student import sparse_linear
 from graphlearn.nn import MLPHead
 from graphlearn.ops import gather_reduce
 from graphlearn.ops.csr import csr_from_edge_index
+from graphlearn.sampling.free_pairs import FreePairs
+from graphlearn.tasks.link_metrics import hits_at
 from graphlearn.training.seed import epoch_generator, seed_dropout
 
 K = 20
@@ -217,13 +217,18 @@ def split(setting: str, name: str, x: Tensor, edge_index: Tensor, device: str) -
         links = links[:, torch.randperm(links.size(1), generator=generator)]
         num_val, num_test = int(0.05 * links.size(1)), int(0.1 * links.size(1))
         val, test_links, train = links.split([num_val, num_test, links.size(1) - num_val - num_test], dim=1)
-        negatives = random_non_edges(edge_keys(links, num_nodes), num_nodes, num_val + num_test, generator)
+        negatives = FreePairs(links, num_nodes).draw(num_val + num_test, generator)
         graph = both_directions(train)
         data = DistillData(x, graph, train, val, negatives[:, :num_val])
         test = {"edge_index": graph, "negatives": negatives[:, num_val:], "links": {"hits": test_links}}
     moved = DistillData(**{key: value.to(device) for key, value in vars(data).items()})
     links = {key: value.to(device) for key, value in test["links"].items()}
     return moved, {key: links if key == "links" else value.to(device) for key, value in test.items()}
+
+
+def hits(pos: Tensor, neg: Tensor) -> float:
+    """Hits@20 as OGB counts ties."""
+    return hits_at(pos, neg, K, ties="ogb")
 
 
 def train_teacher(
@@ -236,13 +241,13 @@ def train_teacher(
     model = torch.nn.ModuleList([sage, head])
     optimizer = torch.optim.Adam(model.parameters(), lr=settings["lr"])
     rowptr, col = csr_from_edge_index(data.edge_index, data.x.size(0))
-    keys = edge_keys(data.train, data.x.size(0))
+    free = FreePairs(data.train, data.x.size(0))
     best: dict[str, Any] = {"val_hits": -1.0}
     for epoch in range(1, args.epochs + 1):
         generator = epoch_generator(seed, epoch)
         seed_dropout(seed, epoch)
         model.train()
-        negatives = random_non_edges(keys, data.x.size(0), data.train.size(1), generator)
+        negatives = free.draw(data.train.size(1), generator)
         order = torch.randperm(data.train.size(1), generator=generator).to(args.device)
         for some in order.split(65536):
             z = sage.on_csr(data.x, rowptr, col)
@@ -257,7 +262,7 @@ def train_teacher(
         model.eval()
         with torch.no_grad():
             z = sage.on_csr(data.x, rowptr, col)
-            val = hits_at_k(score_pairs(head, z, data.val), score_pairs(head, z, data.val_negatives), K)
+            val = hits(score_pairs(head, z, data.val), score_pairs(head, z, data.val_negatives))
         if val > best["val_hits"]:
             weights = {key: value.clone() for key, value in model.state_dict().items()}
             best = {"val_hits": val, "best_epoch": epoch}
@@ -312,7 +317,7 @@ def test_student(distiller: LinkDistiller, x: Tensor, test: dict[str, Any]) -> d
 def test_hits(head: MLPHead, z: Tensor, test: dict[str, Any]) -> dict[str, float]:
     negative = score_pairs(head, z, test["negatives"])
     kinds = test["links"].items()
-    return {f"test_{kind}": round(hits_at_k(score_pairs(head, z, links), negative, K), 4) for kind, links in kinds}
+    return {f"test_{kind}": round(hits(score_pairs(head, z, links), negative), 4) for kind, links in kinds}
 
 
 if __name__ == "__main__":

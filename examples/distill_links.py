@@ -22,9 +22,9 @@ from graphlearn.compress import (
     ProductionLinkSplit,
     export_student,
 )
-from graphlearn.compress.distill import hits_at_k
-from graphlearn.compress.negatives import edge_keys, random_non_edges
 from graphlearn.nn import MLPHead
+from graphlearn.sampling.free_pairs import FreePairs
+from graphlearn.tasks.link_metrics import hits_at
 
 
 def network(num_nodes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -40,10 +40,10 @@ def network(num_nodes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]
 def train_teacher(data: DistillData, epochs: int) -> tuple[GraphSAGE, MLPHead]:
     teacher, head = GraphSAGE(data.x.size(1), 32, num_layers=2), MLPHead(32, 32)
     optimizer = torch.optim.Adam([*teacher.parameters(), *head.parameters()], lr=0.01)
-    generator, keys = torch.Generator().manual_seed(0), edge_keys(data.train, len(data.x))
+    generator, free = torch.Generator().manual_seed(0), FreePairs(data.train, len(data.x))
     label = (torch.arange(2 * data.train.size(1)) < data.train.size(1)).float()
     for _ in range(epochs):
-        negatives = random_non_edges(keys, len(data.x), data.train.size(1), generator)
+        negatives = free.draw(data.train.size(1), generator)
         src, dst = torch.cat([data.train, negatives], dim=1)
         z = teacher(data.x, data.edge_index)
         optimizer.zero_grad()
@@ -83,7 +83,7 @@ def main() -> None:
         for name, score in ways.items():
             negative = score(split.test_negatives)
             kinds = {"old-old": split.test_old_old, "old-new": split.test_old_new, "new-new": split.test_new_new}
-            hits = (f"{kind} {hits_at_k(score(links), negative, 20):.2f}" for kind, links in kinds.items())
+            hits = (f"{kind} {hits_at(score(links), negative, 20):.2f}" for kind, links in kinds.items())
             print(f"Hits@20 of hidden links, {name}:", *hits, sep="  ")
 
 

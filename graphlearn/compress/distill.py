@@ -15,11 +15,12 @@ from torch.nn import Module
 
 from graphlearn.compress.context import ContextSampler
 from graphlearn.compress.llp import LLPLoss, LogitMatching, RepresentationMatching
-from graphlearn.compress.negatives import edge_keys, random_non_edges
 from graphlearn.compress.student import take_rows
 from graphlearn.errors import GraphLearnError, check_positive
 from graphlearn.nn.head import LinkHead
 from graphlearn.ops.csr_check import check_pairs, check_range
+from graphlearn.sampling.free_pairs import FreePairs
+from graphlearn.tasks.link_metrics import hits_at
 from graphlearn.training.progress import ProgressBar
 from graphlearn.training.seed import epoch_generator, seed_dropout
 
@@ -183,7 +184,7 @@ class LinkDistiller:
         nodes, inverse = _nodes_of([pairs], x.size(0))
         z = self.student(x if nodes is None else take_rows(x, nodes))
         score = self.head(z[inverse[0][0]], z[inverse[0][1]])
-        return hits_at_k(score[: data.val.size(1)], score[data.val.size(1) :], self.config.k)
+        return hits_at(score[: data.val.size(1)], score[data.val.size(1) :], self.config.k, ties="ogb")
 
 
 class LinkStudent(Module):
@@ -207,11 +208,6 @@ class LinkStudent(Module):
         return out
 
 
-def hits_at_k(positive: Tensor, negative: Tensor, k: int) -> float:
-    """The share of links that score above the k-th best non-link; a tie is a miss, as in OGB."""
-    return float((positive > negative.topk(k).values[-1]).float().mean())
-
-
 class _Run:
     """One training: the teacher's vectors, the contexts with its scores, and the steps."""
 
@@ -219,7 +215,7 @@ class _Run:
         self.d, self.x, self.seed = distiller, x, seed
         self.num_nodes = x.size(0)
         self.train = data.train
-        self.keys = edge_keys(torch.cat([data.edge_index, data.train], dim=1), self.num_nodes)
+        self.free = FreePairs(torch.cat([data.edge_index, data.train], dim=1), self.num_nodes)
         self.sampler = ContextSampler(data.edge_index, self.num_nodes, **distiller.contexts)
         self.pool: dict[int, tuple[Tensor, ...]] = {}
         loss = distiller.loss
@@ -238,7 +234,7 @@ class _Run:
         self.d.student.train()
         self.d.head.train()
         device = self.train.device
-        negatives = random_non_edges(self.keys, self.num_nodes, self.train.size(1), generator)
+        negatives = self.free.draw(self.train.size(1), generator)
         order = torch.randperm(self.train.size(1), generator=generator).to(device)
         batches = torch.split(order, config.link_batch)
         parts = zip(*(part.tensor_split(len(batches)) for part in self._round(epoch, generator)), strict=True)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from graphlearn.compress.distill import DistillData
-from graphlearn.compress.negatives import edge_keys, random_non_edges
 from graphlearn.compress.student import take_rows
 from graphlearn.errors import check_positive
 from graphlearn.ops.csr_check import check_pairs, check_range
+from graphlearn.sampling.free_pairs import FreePairs
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class ProductionLinkSplit:
             )
         place = torch.zeros(num_nodes, dtype=torch.int64, device=device)
         place[old_nodes] = torch.arange(old_nodes.numel(), device=device)
-        among_old = edge_keys(place[links[:, kind == 0]], old_nodes.numel())
+        among_old = FreePairs(place[links[:, kind == 0]], old_nodes.numel())
         test_negatives = round(self.test_ratio * links.size(1))
         return ProductionSplit(
             old_nodes=old_nodes,
@@ -135,12 +135,12 @@ class ProductionLinkSplit:
             train_edge_index=both_directions(place[train]),
             train=place[train],
             val=place[val],
-            val_negatives=random_non_edges(among_old, old_nodes.numel(), val.size(1), generator),
+            val_negatives=among_old.draw(val.size(1), generator),
             inference_edge_index=both_directions(torch.cat([train, val, extra, known[1], known[2]], dim=1)),
             test_old_old=test[0],
             test_old_new=test[1],
             test_new_new=test[2],
-            test_negatives=random_non_edges(edge_keys(links, num_nodes), num_nodes, test_negatives, generator),
+            test_negatives=FreePairs(links, num_nodes).draw(test_negatives, generator),
         )
 
     @staticmethod

@@ -79,8 +79,8 @@ def test_unknown_command(capfd):
     assert exit.main(["trian"]) == 2
     assert capfd.readouterr().err == (
         "UnknownNameError: no command 'trian'. Did you mean 'train'? "
-        "Known: audit, backtest, check, demo, evaluate, explain, export, features, inspect, label, link, predict, "
-        "report, submit, train.\n"
+        "Known: audit, backtest, check, compress, demo, evaluate, explain, export, features, inspect, label, link, "
+        "predict, report, submit, train.\n"
     )
 
 

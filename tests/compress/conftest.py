@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from graphlearn.compress import DistillData
-from graphlearn.compress.negatives import edge_keys, random_non_edges
 from graphlearn.compress.production_split import both_directions
+from graphlearn.sampling.free_pairs import FreePairs
 
 sys.path.insert(0, str(Path(__file__).parent))  # for sparse_rows
 
@@ -23,6 +23,6 @@ def groups() -> DistillData:
     x = torch.nn.functional.one_hot(group).float() + 0.1 * torch.randn(120, 6, generator=g)
     pairs = (group[:, None] == group).triu(1).nonzero().t()
     links = pairs[:, torch.randperm(pairs.size(1), generator=g)[:500]]
-    negatives = random_non_edges(edge_keys(pairs, 120), 120, 200, g)
+    negatives = FreePairs(pairs, 120).draw(200, g)
     train, val = links[:, :400], links[:, 400:]
     return DistillData(x, both_directions(train), train, val, negatives)

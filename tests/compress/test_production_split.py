@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphlearn.compress import ProductionLinkSplit
-from graphlearn.compress.negatives import edge_keys, random_non_edges
 
 
 def graph(num_nodes: int, num_edges: int, seed: int) -> torch.Tensor:
@@ -87,21 +86,6 @@ def test_the_seed_decides():
     first, again, other = (ProductionLinkSplit(seed=seed)(edge_index, 60) for seed in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(again).values(), strict=True))
     assert not torch.equal(first.old_nodes, other.old_nodes)
-
-
-def test_pairs_that_are_no_edges_are_drawn_alike():
-    keys = edge_keys(torch.tensor([[0, 2], [1, 2]]), 4)
-    drawn = random_non_edges(keys, 4, 50_000, torch.Generator().manual_seed(0))
-    share = (drawn[0] * 4 + drawn[1]).bincount(minlength=16).double() / 50_000
-    expected = torch.full((4, 4), 0.1, dtype=torch.float64).fill_diagonal_(0)
-    expected[0, 1] = expected[1, 0] = 0
-    torch.testing.assert_close(share, expected.flatten(), atol=0.006, rtol=0)
-
-
-def test_a_graph_with_nearly_all_links_is_refused():
-    full = torch.ones(5, 5).nonzero().t()
-    with pytest.raises(ValueError, match="Of 20 pairs of 5 nodes only 0 are no edge, which are too few"):
-        random_non_edges(edge_keys(full, 5), 5, 3, torch.Generator())
 
 
 @pytest.mark.parametrize(
