@@ -3,8 +3,9 @@
 *gather*: lists that each read rows of a table larger than the cache at random, 128 channels: our float32 kernel, int8
 with a scale per row and with one for all (up to four standard deviations), int8 whose result is rounded to int8 again,
 packed int4, int8 with int8 weights of the edges beside float32 with float32 weights, and torch's own int8 and int4
-tables (`embedding_bag_byte`, `embedding_bag_4bit`, rows with a scale and an offset each, sums only). *linear*: int8 by `torch._int_mm` and by torch's
-x86 engine, beside float32. All ways of one row in turn, in one process; error is the norm of the difference to float32.
+tables (`embedding_bag_byte`, `embedding_bag_4bit`, rows with a scale and an offset each, sums only). *linear*: int8 by
+`torch._int_mm` and by torch's x86 engine, beside float32. All ways of one row in turn, in one process; error is the
+norm of the difference to float32.
 """
 
 from __future__ import annotations

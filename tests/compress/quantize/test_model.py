@@ -98,6 +98,7 @@ def test_states_load_and_those_of_the_float_model_too(kind, config):
 
 
 @pytest.mark.filterwarnings("ignore:.*Function'> should not be instantiated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_torch_compile_rounds_too():
     x, edge_index = graph()
     rounded = quantize(net("GCN"), W4A4())
