@@ -30,6 +30,10 @@ PROMISES = {
         r"among the first 20 of \d+ of \d+ customers",
     ),
     "walk_pool_links.py": (["--nodes", "80"], r"AUC on hidden links after three passes: 0\.\d+"),
+    "quantize_gnn.py": (
+        ["--epochs", "15"],
+        r"integers\s+\d+ bytes.*\n.*the same class for (100|99)\.\d % of the nodes",
+    ),
     "own_pyg_model.py": (["--customers", "200"], r"test AUROC of an own PyG model after one pass: 0\.\d+"),
 }
 

@@ -8,6 +8,7 @@ void register_parse(nanobind::module_& m);
 void register_subgraph(nanobind::module_& m);
 void register_walk(nanobind::module_& m);
 void register_heuristics(nanobind::module_& m);
+void register_quantized(nanobind::module_& m);
 
 NB_MODULE(_kernels, m) {
     register_sampler(m);
@@ -17,4 +18,5 @@ NB_MODULE(_kernels, m) {
     register_subgraph(m);
     register_walk(m);
     register_heuristics(m);
+    register_quantized(m);
 }

@@ -1,4 +1,5 @@
-"""Pure tensor functions: reductions over lists and segments, walks, distances, parsing, tuples of nodes and copies."""
+"""Pure tensor functions: reductions over lists and segments (of small integers too), walks, distances, parsing,
+tuples of nodes and copies."""
 
 from graphlearn.ops.attention import entry_dot, list_softmax
 from graphlearn.ops.copies import copy_rows, share_states
@@ -15,12 +16,19 @@ from graphlearn.ops.heuristics import (
 )
 from graphlearn.ops.neighbors import NeighborLists
 from graphlearn.ops.parse import graph_parse
+from graphlearn.ops.quantized import (
+    QuantizedRows,
+    gather_reduce_quantized,
+    gather_reduce_requantized,
+    quantize_rows,
+)
 from graphlearn.ops.segment import Segments, segment_logsumexp, segment_reduce, segment_softmax
 from graphlearn.ops.tuples import node_tuples, power_graph, sample_tuples
 from graphlearn.ops.walk import WalkProfile, dense_walk_profile, pair_walks, walk_profile
 
 __all__ = [
     "NeighborLists",
+    "QuantizedRows",
     "Segments",
     "WalkProfile",
     "adamic_adar",
@@ -31,6 +39,8 @@ __all__ = [
     "drnl_labels",
     "entry_dot",
     "gather_reduce",
+    "gather_reduce_quantized",
+    "gather_reduce_requantized",
     "gather_rows",
     "gcn_sum",
     "graph_parse",
@@ -43,6 +53,7 @@ __all__ = [
     "power_graph",
     "preferential_attachment",
     "resource_allocation",
+    "quantize_rows",
     "sample_tuples",
     "segment_logsumexp",
     "segment_reduce",
