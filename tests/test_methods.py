@@ -18,12 +18,16 @@ PAPER = re.compile(r"arXiv:\d{4}\.\d{4,5}")
 
 
 def layers() -> dict[str, type]:
-    """Every public torch module of nn and models, and of the students, by name."""
+    """Every public torch module of nn and models, and of the students, by name.
+
+    Quantised layers stand in for these and have one paragraph together.
+    """
     root = Path(graphlearn.__file__).parent
     modules = [
         importlib.import_module(module.name)
         for part in ("nn", "models", "compress")
         for module in pkgutil.walk_packages([str(root / part)], f"graphlearn.{part}.")
+        if not module.name.startswith("graphlearn.compress.quantize")
     ]
     classes = [value for module in modules for value in vars(module).values() if inspect.isclass(value)]
     return {
