@@ -1,4 +1,4 @@
-"""Smaller and faster models: students that need no graph."""
+"""Smaller and faster models: students that need no graph, and low precision."""
 
 from graphlearn.compress.context import ContextSampler
 from graphlearn.compress.distill import DistillConfig, DistillData, DistillResult, LinkDistiller, LinkStudent

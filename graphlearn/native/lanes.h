@@ -1,5 +1,5 @@
-// Vectors of numbers, and how each type of number in memory becomes one. Included by reduce_rows.cpp only, which is
-// compiled once per instruction set; all of it has internal linkage.
+// Vectors of numbers, and how each type of number in memory becomes one. Included by reduce_rows.cpp and
+// quantized_rows.cpp only, which are compiled once per instruction set; all of it has internal linkage.
 #pragma once
 
 #include <cstring>

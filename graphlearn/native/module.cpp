@@ -7,6 +7,7 @@ void register_index(nanobind::module_& m);
 void register_parse(nanobind::module_& m);
 void register_subgraph(nanobind::module_& m);
 void register_walk(nanobind::module_& m);
+void register_quantized(nanobind::module_& m);
 
 NB_MODULE(_kernels, m) {
     register_sampler(m);
@@ -15,4 +16,5 @@ NB_MODULE(_kernels, m) {
     register_parse(m);
     register_subgraph(m);
     register_walk(m);
+    register_quantized(m);
 }

@@ -14,21 +14,29 @@ def check_arguments(x: Tensor, rowptr: Tensor, col: Tensor | None, weight: Tenso
     """Raises what shapes, dtypes and devices tell, without reading a value."""
     if x.dim() != 2 or not x.is_floating_point():
         raise ValueError(f"'x' must be a float tensor of shape [N, F], got {x.dtype} {list(x.shape)}.")
-    for name, index in (("rowptr", rowptr), ("col", col)):
-        if index is not None and (index.dim() != 1 or index.dtype not in (torch.int32, torch.int64)):
-            found = f"{index.dtype} {list(index.shape)}"
-            raise ValueError(f"'{name}' must be an int32 or int64 tensor of one dimension, got {found}.")
-    for name, other in (("rowptr", rowptr), ("col", col), ("weight", weight)):
-        if other is not None and other.device != x.device:  # the kernels take addresses, and would not notice
-            raise ValueError(f"'{name}' must be on the device of 'x', {x.device}, but is on {other.device}.")
-    if rowptr.numel() == 0:
-        raise ValueError("'rowptr' must hold at least one number, the 0 at which the first list starts; got none.")
+    check_index(x.device, rowptr, col)
     if weight is not None:
+        if weight.device != x.device:
+            raise ValueError(f"'weight' must be on the device of 'x', {x.device}, but is on {weight.device}.")
         if weight.dim() != 1 or weight.dtype != x.dtype:
             found = f"{weight.dtype} {list(weight.shape)}"
             raise ValueError(f"'weight' must be a {x.dtype} tensor of one dimension, got {found}.")
         if col is not None and weight.numel() != col.numel():
             raise ValueError(f"'weight' has {weight.numel()} values for the {col.numel()} entries of 'col'.")
+
+
+def check_index(device: torch.device, rowptr: Tensor, col: Tensor | None) -> None:
+    """Raises unless ``rowptr`` and ``col`` are whole numbers of one dimension on this device."""
+    for name, index in (("rowptr", rowptr), ("col", col)):
+        if index is None:
+            continue
+        if index.dim() != 1 or index.dtype not in (torch.int32, torch.int64):
+            found = f"{index.dtype} {list(index.shape)}"
+            raise ValueError(f"'{name}' must be an int32 or int64 tensor of one dimension, got {found}.")
+        if index.device != device:  # the kernels take addresses, and would not notice
+            raise ValueError(f"'{name}' must be on the device of 'x', {device}, but is on {index.device}.")
+    if rowptr.numel() == 0:
+        raise ValueError("'rowptr' must hold at least one number, the 0 at which the first list starts; got none.")
 
 
 def check_values(num_src: int, rowptr: Tensor, col: Tensor | None, weight: Tensor | None = None) -> None:
