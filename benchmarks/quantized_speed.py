@@ -59,9 +59,9 @@ def gathers(args: argparse.Namespace) -> list[dict[str, object]]:
             "float32": partial(gather_reduce, x, rowptr, col, reduce),
             "int8_row_scale": partial(gather_reduce_quantized, per_row, rowptr, col, reduce),
             "int8_one_scale": partial(gather_reduce_quantized, one, rowptr, col, reduce),
-            "int8_to_int8": lambda r=reduce: gather_reduce_requantized(
-                one, rowptr, col, r, out_scale=scale, out_zero=zero
-            ).levels,
+            "int8_to_int8": lambda r=reduce: (
+                gather_reduce_requantized(one, rowptr, col, r, out_scale=scale, out_zero=zero).levels
+            ),
             "int4_row_scale": partial(gather_reduce_quantized, four, rowptr, col, reduce),
         }
         if reduce == "sum" and args.device == "cpu":
@@ -97,7 +97,7 @@ def linears(args: argparse.Namespace) -> list[dict[str, object]]:
         ways: dict[str, Callable[[], Tensor]] = {
             "float32": partial(linear, x),
             "int_mm": lambda a=levels, b=across, w=weights, m=linear: (
-                torch._int_mm(a.levels, b).float() * (a.scale * w.scale) + m.bias
+                torch._int_mm(a.levels, b).float().mul_(a.scale * w.scale).add_(m.bias)
             ),
         }
         if args.device == "cpu":

@@ -125,8 +125,8 @@ def _visit(module: torch.nn.Module, prefix: str, config: QuantConfig, shared: Pr
         if isinstance(child, MessagePassing):
             inner = Flow(shared)
             found += 1 + _visit(child, name, config, shared, inner)
-            _round_matrices(child, config, shown)
             LayerPoints(child, config, inner, label)
+            _round_matrices(child, config, shown)
         elif type(child) in (torch.nn.Linear, PyGLinear):
             setattr(module, part, _rounded(child, config, flow, label))
             found += 1

@@ -50,7 +50,7 @@ class Quantizer(torch.nn.Module):
             raise UsageError(f"{name}: ranges per list are for edges; see ListQuantizer.")
         self.precision, self.size, self.name = precision, size, name
         self.dim = {"tensor": None, "channel": dim, "row": 0, "node": 0}[precision.per]
-        groups = size if precision.per in ("channel", "node") and size is not None else 1
+        self.groups = groups = size if precision.per in ("channel", "node") and size is not None else 1
         self.low: Tensor
         self.high: Tensor
         self.seen: Tensor
@@ -91,6 +91,11 @@ class Quantizer(torch.nn.Module):
             scale = self._learned()
         levels = (x / self._spread(scale, x)).round().add_(self._spread(zero, x)).clamp_(*self.precision.levels)
         return levels.to(dtype), scale, zero.to(torch.int32)
+
+    def stored_grid(self) -> tuple[Tensor, Tensor]:
+        """Step ``[G]`` and level of 0 ``[G]`` int32 of the range as it is stored."""
+        scale, zero = grid(self.low, self.high, self.precision)
+        return scale, zero.to(torch.int32)
 
     def check_range(self) -> None:
         """Raises ``DataError`` if the range holds NaN or infinity, ``UsageError`` if nothing was seen yet."""
