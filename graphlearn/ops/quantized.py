@@ -65,16 +65,23 @@ class QuantizedRows:
         return QuantizedRows(self.levels[index], scale, self.num_channels, self.bits, self.zero)
 
 
-def quantize_rows(x: Tensor, bits: int = 8, *, per_row: bool = True) -> QuantizedRows:
+def quantize_rows(x: Tensor, bits: int = 8, *, per_row: bool = True, limit: Tensor | None = None) -> QuantizedRows:
     """``x`` in 8 or 4 bits, with equal steps up to the largest number of each row (or of all rows).
 
-    A row that is all 0 has the step 1. Costs ``O(N F)``.
+    A row that is all 0 has the step 1. Costs ``O(N F)``. One step for all rows is faster to reduce, as levels are added
+    up as they are; where few numbers are far from the rest, a ``limit`` keeps the steps of the others small.
+
+    Args:
+        x: The numbers.
+        bits: 8 or 4.
+        per_row: Whether each row has a step of its own.
+        limit: With one step for all rows, the number that the highest level stands for; larger ones are clamped to it.
 
     Shapes:
-        - ``x``: ``[N, F]`` float
+        - ``x``: ``[N, F]`` float;  ``limit``: one number
 
     Raises:
-        ValueError: If ``bits`` is neither 8 nor 4, or ``x`` has another shape.
+        ValueError: If ``bits`` is neither 8 nor 4, ``x`` has another shape, or there is a limit for steps per row.
     """
     if bits not in (4, 8):
         raise ValueError(f"'bits' must be 8 or 4, got {bits}.")
@@ -82,7 +89,12 @@ def quantize_rows(x: Tensor, bits: int = 8, *, per_row: bool = True) -> Quantize
         raise ValueError(f"'x' must be a float tensor of shape [N, F], got {x.dtype} {list(x.shape)}.")
     top = 2 ** (bits - 1) - 1
     largest = x.new_zeros(x.size(0) if per_row else 1)
-    if x.numel():
+    if limit is not None:
+        if per_row or limit.numel() != 1:
+            found = "a step per row" if per_row else f"a limit of shape {list(limit.shape)}"
+            raise ValueError(f"'limit' is one number for one step for all rows, but there is {found}.")
+        largest = limit.detach().abs().view(1)
+    elif x.numel():
         low, high = x.aminmax(dim=1) if per_row else x.aminmax()
         largest = torch.maximum(high, -low).view(-1)
     scale = largest.float() / top

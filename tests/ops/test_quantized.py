@@ -300,6 +300,13 @@ def test_wrong_rows():
         quantize_rows(torch.randn(3, 4), 2)
     with pytest.raises(ValueError, match=r"'x' must be a float tensor of shape \[N, F\], got torch.float32 \[3\]\."):
         quantize_rows(torch.randn(3))
+    for arguments, found in (({"per_row": True}, "a step per row"), ({"per_row": False}, r"a limit of shape \[3\]")):
+        with pytest.raises(
+            ValueError, match=rf"'limit' is one number for one step for all rows, but there is {found}\."
+        ):
+            quantize_rows(torch.randn(3, 4), limit=torch.ones(3), **arguments)
+    clamped = quantize_rows(torch.tensor([[1.0, -4.0]]), per_row=False, limit=torch.tensor(2.0))
+    torch.testing.assert_close(clamped.dequantize(), torch.tensor([[1.0, -2.0]]), rtol=0.0, atol=0.01)
     with pytest.raises(UnknownNameError, match=r"no reduction 'min'\. .*Known: max, mean, sum"):
         gather_reduce_quantized(rows, torch.tensor([0, 2]), None, "min")
 

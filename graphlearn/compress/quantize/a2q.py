@@ -68,6 +68,7 @@ class NodeQuantizer(torch.nn.Module):
         if x.numel() == 0:
             return x
         rows = x.reshape(x.size(0), -1)
+        self._check_rows(rows)
         if self.training:
             self._start(rows.detach())
         pair = self.assign(rows.detach())
@@ -78,6 +79,7 @@ class NodeQuantizer(torch.nn.Module):
     def integers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The levels as int8, the step of each row ``[N]``, and 0 for the level of 0."""
         rows = x.reshape(x.size(0), -1)
+        self._check_rows(rows)
         pair = self.assign(rows)
         step, top = _step(self.step[pair]), _top(self.width[pair])
         levels = rows.sign() * torch.minimum((rows.abs() / step[:, None] + 0.5).floor(), top[:, None])
@@ -87,11 +89,6 @@ class NodeQuantizer(torch.nn.Module):
     def assign(self, rows: Tensor) -> Tensor:
         """The pair of each row ``[N, F]``: ``[N]`` int64."""
         if self.num_nodes is not None:
-            if rows.size(0) != self.num_nodes:
-                raise UsageError(
-                    f"{self.name} has a width for each of {self.num_nodes} nodes, but got {rows.size(0)} rows."
-                    " For other graphs leave 'num_nodes' out: rows then take the nearest range."
-                )
             return torch.arange(rows.size(0), device=rows.device)
         reach, order = (_step(self.step) * _top(self.width)).sort()
         largest = rows.abs().amax(dim=1)
@@ -110,6 +107,13 @@ class NodeQuantizer(torch.nn.Module):
     def extra_repr(self) -> str:
         where = f"{self.width.numel()} nodes" if self.num_nodes is not None else f"{self.width.numel()} ranges"
         return f"learned bits, {where}"
+
+    def _check_rows(self, rows: Tensor) -> None:
+        if self.num_nodes is not None and rows.size(0) != self.num_nodes:
+            raise UsageError(
+                f"{self.name} has a width for each of {self.num_nodes} nodes, but got {rows.size(0)} rows."
+                " For other graphs leave 'num_nodes' out: rows then take the nearest range."
+            )
 
     @torch.no_grad()
     def _start(self, rows: Tensor) -> None:

@@ -87,7 +87,8 @@ def _replace(module: torch.nn.Module, in_float: bool = False) -> None:
             continue
         new, norm = child, _affine(child)
         if isinstance(child, MessagePassing):
-            new = integer_conv(child) or child
+            rounded = any(isinstance(inner, LayerPoints) for inner in child.children())
+            new = integer_conv(child) or child if rounded else child
             _replace(new, in_float=new is child)
         elif isinstance(child, RoundedLinear):
             new = _linear(child, in_float)

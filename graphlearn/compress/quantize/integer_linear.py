@@ -98,8 +98,10 @@ class IntegerLinear(StoredLinear):
 
 def _product(levels: Tensor, weight: Tensor) -> Tensor:
     """``levels @ weight.t()`` of int8 in int32."""
-    fits = levels.size(0) > 16 and levels.size(1) >= 16 and levels.size(1) % 8 == 0 and weight.size(0) % 8 == 0
-    if levels.numel() and (levels.device.type == "cpu" or fits):
+    rows, channels = levels.shape
+    fits = rows > 16 and channels >= 16 and channels % 8 == 0 and weight.size(0) % 8 == 0
+    # On a CPU it is wrong for one channel (torch 2.13).
+    if rows and (channels > 1 if levels.device.type == "cpu" else fits):
         return torch._int_mm(levels.contiguous(), weight.t())
     return (levels.double() @ weight.double().t()).to(torch.int32)
 

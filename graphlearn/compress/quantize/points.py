@@ -66,6 +66,7 @@ class LayerPoints(torch.nn.Module):
         conv.register_propagate_forward_hook(self.after_propagate)
         conv.register_forward_hook(self.leave, always_call=True)
 
+    @eager  # as the layer itself, see below
     def enter(self, conv: MessagePassing, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Rounds the first argument, the features."""
         self.flow.rounded.clear()
@@ -103,6 +104,7 @@ class LayerPoints(torch.nn.Module):
         """Rounds what the update made."""
         return self.flow.round(self.update, out)
 
+    @eager
     def leave(self, conv: MessagePassing, args: Any, out: Any) -> None:
         """Lets go of the tensors of this call."""
         self.flow.rounded.clear()
