@@ -92,11 +92,13 @@ def _weight_quantizers(module: torch.nn.Module) -> list[torch.nn.Module]:
     return [] if rounds is None else [rounds]
 
 
+def row_bytes(columns: int, bits: int) -> int:
+    """Bytes of a row of numbers stored at this width: two to a byte up to 4 bits."""
+    return -(-columns // 2) if bits <= 4 else columns if bits <= 8 else 2 * columns if bits <= 16 else 4 * columns
+
+
 def _packed(matrix: Tensor, bits: int) -> int:
-    """Bytes of a matrix whose rows are stored at this width: two numbers to a byte up to 4 bits."""
-    columns = matrix.numel() // max(matrix.size(0), 1)
-    each = -(-columns // 2) if bits <= 4 else columns if bits <= 8 else 2 * columns
-    return matrix.size(0) * each
+    return matrix.size(0) * row_bytes(matrix.numel() // max(matrix.size(0), 1), bits)
 
 
 def _bytes(tensor: Tensor) -> int:
