@@ -22,11 +22,24 @@ class Reached:
         seed: Whose tree each is in, int64 ``[P]``.
         item: Its row, int64 ``[P]``.
         pull: What speaks for and against it, log weights ``[P, 2]``.
+        state: Of the way that leads there, ``[P, channels]``.
+        weight: Log weight of the state in what the ways say together, ``[P, 1]``.
     """
 
     seed: Tensor
     item: Tensor
     pull: Tensor
+    state: Tensor
+    weight: Tensor
+
+    def together(self, size: int) -> Tensor:
+        r"""What all ways of each source say, ``[size, channels]``: a mean by weight, drawn to 0 where there are few.
+
+        .. math:: \frac{\sum_w e^{c_w} h_w}{1 + \sum_w e^{c_w}}
+        """
+        share = self.weight.exp()
+        total = self.state.new_zeros(size, self.state.size(1)).index_add(0, self.seed, share * self.state)
+        return total / (1 + share.new_zeros(size, 1).index_add(0, self.seed, share))
 
     def scores(self, seed: Tensor, column: Tensor, size: tuple[int, int]) -> Tensor:
         r"""The pairs' scores as a matrix of that size: 0 where no way leads.
@@ -86,7 +99,7 @@ class PathScorer(Module):
         self.lin_row = ModuleDict({key: Linear(channels, channels, bias=False) for key in self._table.values()})
         self.lin_age = ModuleDict({key: Linear(age_channels, channels, bias=False) for key in self._table.values()})
         self.norm = ModuleDict({key: LayerNorm(channels) for key in self._table.values()})
-        self.out = Linear(channels, 2)
+        self.out = Linear(channels, 3)
 
     def reset_parameters(self) -> None:
         for modules in (self.lin_edge, self.lin_row, self.lin_age, self.norm):
@@ -130,9 +143,10 @@ class PathScorer(Module):
             state = {name: torch.cat(parts) for name, parts in below.items()}
         if not pulls:
             none = torch.zeros(0, dtype=torch.int64, device=root.device)
-            return Reached(none, none, root.new_zeros(0, 2))
-        pull = self.out(torch.cat(pulls)).clamp_max(_MOST_PULL)
-        return Reached(torch.cat(seeds), torch.cat(items), pull)
+            return Reached(none, none, root.new_zeros(0, 2), root.new_zeros(0, root.size(1)), root.new_zeros(0, 1))
+        states = torch.cat(pulls)
+        said = self.out(states).clamp_max(_MOST_PULL)
+        return Reached(torch.cat(seeds), torch.cat(items), said[:, :2], states, said[:, 2:])
 
 
 #: Beyond it a sum of exponentials of many ways would no longer fit into float32.

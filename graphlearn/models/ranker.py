@@ -50,7 +50,7 @@ class Ranker(Module):
     with :math:`z_u, z_i, b_i` from the towers, two :class:`RelationalEncoder` with one tree for the source and one for
     the item, and :math:`p_{ui}` from the ways that lead to the item inside the source's tree (:class:`PathScorer`), 0
     where there is none. ``two-tower`` leaves the ways out, ``id-gnn`` the towers, ``fused`` weighs them with a
-    learned :math:`g_u` of each source. An item enters with its rows and with how often it was named lately, not with a
+    learned :math:`g_u` of each source, whose tower then also reads what all its ways say together. An item enters with its rows and with how often it was named lately, not with a
     vector of its own: one that is new is scored by its columns.
 
     Source: towers of Robinson et al., "RelBench", arXiv:2407.20060; ``id-gnn`` of You et al., arXiv:2101.10320;
@@ -94,7 +94,10 @@ class Ranker(Module):
         channels = config.channels
         if kind != "id-gnn":
             hops = config.num_neighbors[:_ITEM_HOPS]
-            sizes = replace(config, num_neighbors=hops, row_dropout=0.0, num_features=num_item_features)
+            sizes = replace(
+                config, num_neighbors=hops, dropout=0.0, row_dropout=0.0, num_features=num_item_features,
+                feature_dropout=0.0,
+            )  # fmt: skip
             self.item = RelationalEncoder(schema, statistics, item_table, sizes, encoder=encoder)
             self.source_norm, self.lin_source = LayerNorm(channels), Linear(channels, channels)
             self.item_norm, self.lin_item = LayerNorm(channels), Linear(channels, channels)
@@ -104,6 +107,7 @@ class Ranker(Module):
             depth = len(config.num_neighbors)
             self.paths = PathScorer(channels, ages, self.source.edge_types, item_table, depth)
             self.lin_gate = Linear(channels, 1)
+            self.lin_ways = Linear(channels, channels)
 
     def sources(
         self,
@@ -117,11 +121,13 @@ class Ranker(Module):
         seen = self.source.look(batch, times, dated)
         root = self.source.vectors(batch, rows, x, seen)
         one = root.new_ones(len(root), 1)
-        vector = one if self.item is None else torch.cat([self._tower(root, "source"), one], dim=1)
-        if self.paths is None:
-            return Sources(vector, None, one)
-        gate = one if self.item is None else 2 * self.lin_gate(root).sigmoid()
-        return Sources(vector, self.paths(batch, root, x, seen.age), gate)
+        reached = None if self.paths is None else self.paths(batch, root, x, seen.age)
+        if self.item is None:
+            return Sources(one, reached, one)
+        if reached is not None:
+            root = root + self.lin_ways(reached.together(len(root)))
+        gate = one if reached is None else 2 * self.lin_gate(root).sigmoid()
+        return Sources(torch.cat([self._tower(root, "source"), one], dim=1), reached, gate)
 
     def items(
         self,

@@ -41,6 +41,8 @@ class ModelConfig:
         period: The unit of ages in microseconds, 30 days by default; training sets it to the task's label window.
         members: How many of these models predict together, see :class:`~graphlearn.models.ensemble.Ensemble`.
         num_features: Aggregates that each seed brings along, see :class:`~graphlearn.nn.SeedFeatures`.
+        feature_dropout: Share of these zeroed in training, if more than ``dropout``. Aggregates are many and alike: a
+            network that could count on each of them would learn few labels by heart.
         aggr: How neighbours are pooled whatever their age: ``"mean"``, or ``"gnp"``, a norm whose kind is learned.
     """
 
@@ -51,6 +53,7 @@ class ModelConfig:
     period: int = 30 * 86_400_000_000
     members: int = 1
     num_features: int = 0
+    feature_dropout: float = 0.5
     aggr: str = "mean"
 
     def __post_init__(self) -> None:
@@ -60,7 +63,7 @@ class ModelConfig:
             raise ValueError(
                 f"'num_neighbors' must hold a number for each hop, at least one, -1 for all; got {self.num_neighbors}."
             )
-        for name in ("dropout", "row_dropout"):
+        for name in ("dropout", "row_dropout", "feature_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"'{name}' must be in [0, 1), got {getattr(self, name)}.")
 
@@ -98,8 +101,6 @@ class Seen:
 
 #: Columns of the age vector that weigh groups of channels: half-lives of 16, 4 and 1 periods.
 _MEMORY = (6, 4, 2)
-#: Aggregates are many and alike: a network that could count on each of them would learn few labels by heart.
-_FEATURE_DROPOUT = 0.5
 _US_PER_DAY = 86_400_000_000
 
 
@@ -178,7 +179,7 @@ class RelationalEncoder(Module):
             for _ in config.num_neighbors
         )
         self.features = (
-            SeedFeatures(config.num_features, config.channels, dropout=max(config.dropout, _FEATURE_DROPOUT))
+            SeedFeatures(config.num_features, config.channels, dropout=max(config.dropout, config.feature_dropout))
             if config.num_features
             else None
         )

@@ -59,7 +59,7 @@ class ItemFeatures:
         if time not in self._known:
             if len(self._known) >= _KEPT:
                 self._known.pop(next(iter(self._known)))
-            self._known[time] = decayed_degrees(self.graph, self.item_table, time, self.half_lives)
+            self._known[time] = decayed_degrees(self.graph, self.item_table, time, self.half_lives).log1p()
         return self._known[time]
 
 
