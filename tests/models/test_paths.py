@@ -76,8 +76,15 @@ def walked(made: PathScorer, tree: Tree) -> list[Way]:
     return found
 
 
+def nothing() -> Reached:
+    """No way at all."""
+    none = torch.zeros(0, dtype=torch.int64)
+    return Reached(none, none, torch.zeros(0, 2), torch.zeros(0, 4), torch.zeros(0, 1))
+
+
 def listed(reached: Reached) -> list[Way]:
-    columns = reached.seed.tolist(), reached.item.tolist(), *reached.pull.T.tolist()
+    said = torch.cat([reached.pull, reached.weight], dim=1)
+    columns = reached.seed.tolist(), reached.item.tolist(), *said.T.tolist()
     return list(zip(*columns, strict=True))
 
 
@@ -136,7 +143,7 @@ def test_trees_without_items():
     tree = Tree((3, 2))
     for found in (
         tree.scorer(2)(tree.batch, tree.root, tree.x, tree.age),  # the items are three hops away
-        Reached(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2)),
+        nothing(),
     ):
         assert found.seed.shape == found.item.shape == (0,)
         assert found.pull.shape == (0, 2)
@@ -158,7 +165,7 @@ def test_scores_of_pairs_equal_a_loop(seed, ways, rows, columns):
     row = torch.randint(rows, (ways,), generator=generator)
     column = torch.randint(columns + 1, (ways,), generator=generator)  # the last one: not asked about
     pull = torch.randn(ways, 2, generator=generator, dtype=torch.float64) * 3
-    found = Reached(row, column, pull).scores(row, column, (rows, columns))
+    found = replace(nothing(), pull=pull).scores(row, column, (rows, columns))
     expected = torch.zeros(rows, columns, dtype=torch.float64)
     for i in range(rows):
         for j in range(columns):
@@ -189,3 +196,15 @@ def test_reset_parameters_starts_again():
     torch.manual_seed(5)
     made.reset_parameters()
     assert all(torch.equal(after[name], value) for name, value in made.state_dict().items())
+
+
+def test_what_all_ways_of_a_source_say_together():
+    generator = torch.Generator().manual_seed(0)
+    seed = torch.tensor([0, 0, 2, 2, 2])
+    state, weight = torch.randn(5, 3, generator=generator), torch.randn(5, 1, generator=generator)
+    found = replace(nothing(), seed=seed, item=seed, state=state, weight=weight).together(4)
+    for source in range(4):
+        mine = seed == source
+        share = weight[mine].exp()
+        torch.testing.assert_close(found[source], (share * state[mine]).sum(dim=0) / (1 + share.sum()))
+    assert not found[1].any()
