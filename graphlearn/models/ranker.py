@@ -51,8 +51,8 @@ class Ranker(Module):
     the item, and :math:`p_{ui}` from the ways that lead to the item inside the source's tree (:class:`PathScorer`), 0
     where there is none. ``two-tower`` leaves the ways out, ``id-gnn`` the towers, ``fused`` weighs them with a
     learned :math:`g_u` of each source, whose tower then also reads what all its ways say together. An item enters
-    with its rows and with how often it was named lately, not with a
-    vector of its own: one that is new is scored by its columns.
+    with its rows and with how often it was named lately, not with a vector of its own: one that is new is scored by its
+    columns.
 
     Source: towers of Robinson et al., "RelBench", arXiv:2407.20060; ``id-gnn`` of You et al., arXiv:2101.10320;
     ``fused`` in the spirit of Yuan et al., "ContextGNN", arXiv:2411.19513, which takes the pair's score instead of the
