@@ -41,14 +41,14 @@ class LPGNAS:
         w \leftarrow \arg\min_w \mathcal{L}_{train}(w, k), \qquad
         \alpha \leftarrow \arg\min_\alpha \mathcal{L}_{val}(w, k) + \lambda_s \log S(\alpha) + \lambda_o \log O(\alpha)
 
-    with a network k drawn from the controller's logits :math:`\alpha` (see :class:`.controller.Controller`), S the bytes
-    and O the bit operations expected of it (see :class:`.costs.Costs`). All networks share their weights (see
+    with a network k drawn from the controller's logits :math:`\alpha` (see :class:`.controller.Controller`), S the
+    bytes and O the bit operations expected of it (see :class:`.costs.Costs`). All networks share their weights (see
     :class:`.supernet.Supernet`). :meth:`derive` takes the best of the likeliest network and of some drawn ones on
     validation, costs included; :meth:`retrain` trains it from scratch.
 
     Source: Zhao et al., "Learned Low Precision Graph Neural Networks", arXiv:2009.09232.
-    Differs from the paper, of which only the abstract and the accuracies were at hand: the list of choices, their logits
-    without a network that makes them, the costs, and the choice among drawn networks are ours.
+    Differs from the paper, of which only the abstract and the accuracies were at hand: the list of choices, their
+    logits without a network that makes them, the costs, and the choice among drawn networks are ours.
 
     Args:
         search_space: Choices of the architecture.
@@ -163,7 +163,9 @@ class LPGNAS:
                     # Of the controller alone: the weights are not to learn from validation.
                     (self.controller.logits.grad,) = torch.autograd.grad(target, self.controller.logits)
                     logits.step()
-                self.history.append(Epoch(float(train_loss), float(val_loss), float(size), float(operations)))
+                self.history.append(
+                    Epoch(*(float(value.detach()) for value in (train_loss, val_loss, size, operations)))
+                )
                 bar.show(epoch + 1, f"val loss {self.history[-1].val_loss:.3f}")
         self._state = task, supernet, costs
         return self
