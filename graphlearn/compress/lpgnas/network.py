@@ -18,7 +18,7 @@ from graphlearn.compress.quantize import QuantConfig, quantize
 from graphlearn.ops import segment_reduce
 
 
-class SearchedConv(MessagePassing):
+class SearchedConv(MessagePassing):  # type: ignore[misc, unused-ignore]
     r"""One block as it was chosen, in float; ``quantize`` rounds it as any other layer.
 
     .. math:: \mathbf{h}'_i = \sigma\Bigl(\mathbf{b} + \mathrm{norm}
