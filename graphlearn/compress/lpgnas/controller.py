@@ -69,4 +69,4 @@ class Controller(Module):
         return {name: int(part.argmax()) for name, part in self._by_name(self.logits).items()}
 
     def _by_name(self, values: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.sizes, values.split(list(self.sizes.values())), strict=True))
+        return dict(zip(self.sizes, torch.split(values, list(self.sizes.values())), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +18,10 @@ from graphlearn.compress.quantize import QuantConfig, quantize
 from graphlearn.ops import segment_reduce
 
 
-class SearchedConv(MessagePassing):
+class SearchedConv(MessagePassing):  # type: ignore[misc, unused-ignore]
     r"""One block as it was chosen, in float; ``quantize`` rounds it as any other layer.
 
-    .. math:: \mathbf{h}'_i = \sigma\Bigl(\mathbf{b} +
+    .. math:: \mathbf{h}'_i = \sigma\Bigl(\mathbf{b} + \mathrm{norm}
         \bigoplus_{j \in \mathcal{N}(i) \cup \{i\}} \alpha_{ij} \mathbf{W} \mathbf{h}_j\Bigr)
 
     with :math:`\alpha` from :func:`.attention.coefficients`, for each head on its share of the channels.
@@ -63,7 +64,7 @@ class SearchedConv(MessagePassing):
         return x_j if alpha is None else x_j * alpha[:, :, None]
 
     def update(self, aggr_out: Tensor) -> Tensor:
-        return activate(self.choice.activation, aggr_out.flatten(1) + self.bias)
+        return activate(self.choice.activation, normalised(self.choice, aggr_out.flatten(1)) + self.bias)
 
 
 class SearchedNet(Module):
@@ -118,13 +119,14 @@ class SearchedNet(Module):
         return read_out(self.head, read, batch, num_graphs, self.dropout if self.training else 0.0)
 
 
-def read_out(head: Module, read: list[Tensor], batch: Tensor | None, num_graphs: int | None, dropout: float) -> Tensor:
+def read_out(
+    head: Callable[[Tensor], Tensor], read: list[Tensor], batch: Tensor | None, num_graphs: int | None, dropout: float
+) -> Tensor:
     """The last layer, on what the blocks hand it: of each node, or of the mean of each graph."""
     x = torch.cat(read, dim=1)
     if batch is not None:
         x = segment_reduce(x, batch, "mean", dim_size=num_graphs)
-    out: Tensor = head(F.dropout(x, dropout))
-    return out
+    return head(F.dropout(x, dropout))
 
 
 def block_config(block: BlockChoice) -> QuantConfig:
@@ -143,6 +145,11 @@ def block_config(block: BlockChoice) -> QuantConfig:
 def heads_of(attention: str, heads: int) -> int:
     """Heads that weigh edges differently: without learned vectors there is one."""
     return heads if ATTENTION[attention] else 1
+
+
+def normalised(choice: BlockChoice, x: Tensor) -> Tensor:
+    """Each row with mean 0 and variance 1, where the block has a norm; nothing is learned or stored for it."""
+    return F.layer_norm(x, x.shape[1:]) if choice.norm else x
 
 
 def activate(name: str, x: Tensor) -> Tensor:

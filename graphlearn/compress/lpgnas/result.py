@@ -53,14 +53,15 @@ class Derived:
     costs: tuple[PartCost, ...]
 
     def __str__(self) -> str:
-        lines = [f"{'part':<18}{'choice':<32}{'bits':>5}{'bytes':>10}{'share':>8}"]
-        for row in self.costs:
-            lines.append(f"{row.part:<18}{row.choice:<32}{row.bits:>5}{row.bytes:>10,}{100 * row.share:>7.1f}%")
-        lines.append(
+        head = f"{'part':<18}{'choice':<32}{'bits':>5}{'bytes':>10}{'share':>8}"
+        lines = (
+            f"{row.part:<18}{row.choice:<32}{row.bits:>5}{row.bytes:>10,}{100 * row.share:>7.1f}%" for row in self.costs
+        )
+        total = (
             f"{self.bytes:,} bytes, {self.bit_operations:.3g} bit operations,"
             f" validation loss {self.val_loss:.3f}, score {self.val_score:.3f}"
         )
-        return "\n".join(lines)
+        return "\n".join([head, *lines, total])
 
 
 def account(architecture: Architecture, parts: dict[str, int], in_channels: int) -> tuple[PartCost, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,16 @@ class Epoch:
     bit_operations: float
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A network of the supernet: what it is chosen by, its choices, loss and score on validation."""
+
+    target: float
+    places: dict[str, int]
+    loss: float
+    score: float
+
+
 class LPGNAS:
     r"""Searches architecture and bits of a GNN at once, in about the time that two networks take to train.
 
@@ -41,14 +52,14 @@ class LPGNAS:
         w \leftarrow \arg\min_w \mathcal{L}_{train}(w, k), \qquad
         \alpha \leftarrow \arg\min_\alpha \mathcal{L}_{val}(w, k) + \lambda_s \log S(\alpha) + \lambda_o \log O(\alpha)
 
-    with a network k drawn from the controller's logits :math:`\alpha` (see :class:`.controller.Controller`), S the bytes
-    and O the bit operations expected of it (see :class:`.costs.Costs`). All networks share their weights (see
+    with a network k drawn from the controller's logits :math:`\alpha` (see :class:`.controller.Controller`), S the
+    bytes and O the bit operations expected of it (see :class:`.costs.Costs`). All networks share their weights (see
     :class:`.supernet.Supernet`). :meth:`derive` takes the best of the likeliest network and of some drawn ones on
     validation, costs included; :meth:`retrain` trains it from scratch.
 
     Source: Zhao et al., "Learned Low Precision Graph Neural Networks", arXiv:2009.09232.
-    Differs from the paper, of which only the abstract and the accuracies were at hand: the list of choices, their logits
-    without a network that makes them, the costs, and the choice among drawn networks are ours.
+    Differs from the paper, of which only the abstract and the accuracies were at hand: the list of choices, their
+    logits without a network that makes them, the costs, and the choice among drawn networks are ours.
 
     Args:
         search_space: Choices of the architecture.
@@ -163,12 +174,13 @@ class LPGNAS:
                     # Of the controller alone: the weights are not to learn from validation.
                     (self.controller.logits.grad,) = torch.autograd.grad(target, self.controller.logits)
                     logits.step()
-                self.history.append(Epoch(float(train_loss), float(val_loss), float(size), float(operations)))
+                self.history.append(
+                    Epoch(*(float(value.detach()) for value in (train_loss, val_loss, size, operations)))
+                )
                 bar.show(epoch + 1, f"val loss {self.history[-1].val_loss:.3f}")
         self._state = task, supernet, costs
         return self
 
-    @torch.no_grad()
     def derive(self) -> Derived:
         """The network that the search chose, with its shared weights.
 
@@ -176,30 +188,20 @@ class LPGNAS:
             UsageError: Before :meth:`fit`.
         """
         task, supernet, costs = self._fitted("derive")
-        supernet.eval()
-        generator = epoch_generator(self.seed, self.epochs)
-        found = [self.controller.likeliest()]
-        found += [self.controller.draw(generator).places for _ in range(self.candidates)]
-        best, least, loss, score = found[0], math.inf, math.nan, math.nan
-        for places in found:
-            out = self._run(task, supernet, architecture(self.options, places), "val")
-            val_loss = float(task.loss(out, "val"))
-            chosen = one_hot(self.options, places)
-            target = val_loss + float(self._price(costs.size(chosen), costs.operations(chosen)))
-            if target < least:
-                best, least, loss, score = places, target, val_loss, task.score(out, "val")
-        picked = architecture(self.options, best)
+        best = self._ranked()[0]
+        picked = architecture(self.options, best.places)
         model = self._build(task, picked)
         model.load_state_dict(supernet.weights_of(picked), strict=False)
         if any(isinstance(module, Quantizer) for module in model.modules()):
             calibrate(model, ["train"], lambda net, split: _call(net, task, split))
-        return self._derived(picked, model.eval(), costs, task, loss, score)
+        return self._derived(picked, model.eval(), costs, task, best.loss, best.score)
 
     def retrain(
         self,
         data: Data | SearchTask | None = None,
         *,
         chosen: Architecture | None = None,
+        finalists: int = 1,
         epochs: int = 200,
         seed: int | None = None,
     ) -> Derived:
@@ -208,6 +210,8 @@ class LPGNAS:
         Args:
             data: What to train on; by default what the search saw.
             chosen: Another architecture, say from JSON; by default that of :meth:`derive`.
+            finalists: Trains so many of the best networks of the search, and keeps the best on validation, costs
+                included. What shares its weights with all others says only roughly how good it will be alone.
             epochs: Passes.
             seed: Of first weights and dropout; by default that of the search.
 
@@ -215,10 +219,44 @@ class LPGNAS:
             UsageError: Before :meth:`fit`, unless data and an architecture are given.
             GraphLearnError: If the loss is no longer finite.
         """
-        check_positive(epochs=epochs)
+        check_positive(epochs=epochs, finalists=finalists)
         task = self._fitted("retrain")[0] if data is None else _as_task(data)
-        picked = self.derive().architecture if chosen is None else chosen
-        seed = self.seed if seed is None else seed
+        costs = self._costs(task)
+        if chosen is None:
+            picked = [architecture(self.options, found.places) for found in self._ranked()[:finalists]]
+        else:
+            picked = [chosen]
+        trained = [self._trained(task, costs, one, epochs, self.seed if seed is None else seed) for one in picked]
+        return min(trained, key=self._target)
+
+    def score(self, derived: Derived, split: Split = "test", data: Data | SearchTask | None = None) -> float:
+        """The score of a network on a split: accuracy, or for links the area under the ROC curve.
+
+        Raises:
+            UsageError: If the task has no such split, or before :meth:`fit` without data.
+        """
+        task = self._fitted("score")[0] if data is None else _as_task(data)
+        with torch.no_grad():
+            return task.score(_call(derived.model.eval(), task, split), split)
+
+    @torch.no_grad()
+    def _ranked(self) -> list[_Found]:
+        """The likeliest network and some drawn ones, the best on validation first, costs included."""
+        task, supernet, costs = self._fitted("derive")
+        supernet.eval()
+        generator = epoch_generator(self.seed, self.epochs)
+        drawn = [self.controller.likeliest()]
+        drawn += [self.controller.draw(generator).places for _ in range(self.candidates)]
+        found: dict[Any, _Found] = {}
+        for places in drawn:
+            out = self._run(task, supernet, architecture(self.options, places), "val")
+            loss = float(task.loss(out, "val"))
+            hot = one_hot(self.options, places)
+            target = loss + float(self._price(costs.size(hot), costs.operations(hot)))
+            found.setdefault(tuple(places.values()), _Found(target, places, loss, task.score(out, "val")))
+        return sorted(found.values(), key=lambda one: one.target)
+
+    def _trained(self, task: SearchTask, costs: Costs, picked: Architecture, epochs: int, seed: int) -> Derived:
         model = self._build(task, picked, seed)
         optimizer = torch.optim.Adam(model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         best, state, loss = -math.inf, model.state_dict(), math.nan
@@ -236,17 +274,12 @@ class LPGNAS:
                 best, loss = score, val_loss
                 state = {name: value.clone() for name, value in model.state_dict().items()}
         model.load_state_dict(state)
-        return self._derived(picked, model, self._costs(task), task, loss, best)
+        return self._derived(picked, model, costs, task, loss, best)
 
-    def score(self, derived: Derived, split: Split = "test", data: Data | SearchTask | None = None) -> float:
-        """The score of a network on a split: accuracy, or for links the area under the ROC curve.
-
-        Raises:
-            UsageError: If the task has no such split, or before :meth:`fit` without data.
-        """
-        task = self._fitted("score")[0] if data is None else _as_task(data)
-        with torch.no_grad():
-            return task.score(_call(derived.model.eval(), task, split), split)
+    def _target(self, found: Derived) -> float:
+        """What a network is chosen by: its loss on validation, and what it takes."""
+        sizes = torch.tensor([found.bytes, found.bit_operations], dtype=torch.float64)
+        return found.val_loss + float(self._price(*sizes))
 
     def _fitted(self, what: str) -> tuple[SearchTask, Supernet, Costs]:
         if self._state is None:

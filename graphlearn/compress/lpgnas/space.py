@@ -25,6 +25,8 @@ class SearchSpace:
         activation: What follows.
         heads: Attention heads; each weighs its share of the channels.
         hidden: Channels of a block's output, over all heads. Even, and a multiple of each number of heads.
+        norm: Whether each row is brought to mean 0 and variance 1 before the activation. Without it, networks that
+            share weights differ much in the size of what flows, and learn slowly.
         skip: Whether a block's output also goes straight to the last layer. The last block's always does.
 
     Raises:
@@ -37,6 +39,7 @@ class SearchSpace:
     activation: tuple[str, ...] = ACTIVATIONS
     heads: tuple[int, ...] = (1, 2, 4, 8)
     hidden: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
+    norm: tuple[bool, ...] = (True,)
     skip: tuple[bool, ...] = (False, True)
 
     def __post_init__(self) -> None:
@@ -100,6 +103,7 @@ class BlockChoice:
     activation: str
     heads: int
     hidden: int
+    norm: bool
     skip: bool
     bits: dict[Part, str] = field(default_factory=dict)
 

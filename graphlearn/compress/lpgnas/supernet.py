@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Module, ModuleDict, ModuleList, Parameter
 
 from graphlearn.compress.lpgnas.attention import ATTENTION, Edges, coefficients
-from graphlearn.compress.lpgnas.network import activate, heads_of, read_out, start_matrix
+from graphlearn.compress.lpgnas.network import activate, heads_of, normalised, read_out, start_matrix
 from graphlearn.compress.lpgnas.space import HEAD, Architecture, BlockChoice, QuantSpace, SearchSpace
 from graphlearn.compress.lpgnas.widths import PARTS, Part, precision
 from graphlearn.compress.quantize import ListQuantizer, Quantizer
@@ -56,7 +56,7 @@ class SuperConv(Module):
         x = self._round("input", choice, x)
         # Each row has its own step, so rounding before taking the first rows is rounding them.
         weight = self._round("weight", choice, self.weight[:, : x.size(1)])[: choice.hidden]
-        h = self._gated(F.linear(x, weight), gates, "bits.input", "bits.weight", "hidden").view(x.size(0), heads, -1)
+        h = F.linear(x, weight).view(x.size(0), heads, -1)
         vectors = self._round("vectors", choice, self.vectors[:, : choice.hidden])[:rows] if rows else None
 
         alpha = coefficients(choice.attention, h, vectors, edges)
@@ -75,17 +75,18 @@ class SuperConv(Module):
             for head in range(heads)
         ]
         out = self._round("aggregate", choice, torch.stack(parts, dim=1)).flatten(1)
-        # Each of these scales what is added up, so that one factor passes the gradient to all of their gates.
-        scaled = ["attention", "aggregator", "bits.message", "bits.aggregate"]
+        # One factor passes the gradient to the gates of all that went into it: after the norm, which undoes factors.
+        scaled = ["bits.input", "bits.weight", "hidden", "attention", "aggregator", "bits.message", "bits.aggregate"]
+        scaled.append("norm")
         scaled += [] if alpha is None else ["bits.attention"]
         scaled += ["heads"] if rows else []
-        out = self._gated(out, gates, *scaled)
+        out = self._gated(normalised(choice, out), gates, *scaled)
         out = activate(choice.activation, out + self.bias[: choice.hidden])
         return self._gated(self._round("output", choice, out), gates, "activation", "bits.output")
 
     def _rounder(self, part: str, choice: BlockChoice) -> Module | None:
         name = choice.bits["weight" if part == "vectors" else part]  # type: ignore[index]
-        return None if name == "float" else self.rounders[part][_key(name)]  # type: ignore[index,no-any-return]
+        return None if name == "float" else self.rounders[part][_key(name)]  # type: ignore[index]
 
     def _round(self, part: str, choice: BlockChoice, x: Tensor) -> Tensor:
         rounder = self._rounder(part, choice)
@@ -113,9 +114,9 @@ class SuperHead(Module):
     def forward(self, x: Tensor, columns: Tensor, bits: Mapping[Part, str], gates: Gates | None = None) -> Tensor:
         weight = self.weight[:, columns]
         if bits["input"] != "float":
-            x = self.rounders["input"][_key(bits["input"])](x)  # type: ignore[index,operator]
+            x = self.rounders["input"][_key(bits["input"])](x)  # type: ignore[index]
         if bits["weight"] != "float":
-            weight = self.rounders["weight"][_key(bits["weight"])](weight)  # type: ignore[index,operator]
+            weight = self.rounders["weight"][_key(bits["weight"])](weight)  # type: ignore[index]
         out = F.linear(x, weight)
         if gates is not None:
             out = out * gate(out, [gates[f"{HEAD}.bits.input"], gates[f"{HEAD}.bits.weight"]])

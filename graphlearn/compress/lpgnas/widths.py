@@ -19,9 +19,9 @@ _NAME = re.compile(r"int(\d+)|Q(\d+)\.(\d+)")
 def precision(name: str, part: Part) -> Precision | None:
     """How a part is rounded at a width; ``None`` for ``"float"``.
 
-    ``"int8"`` has steps that follow the numbers (of weights per output channel, of edge weights per list of edges), at 2
-    to 16 bits; ``"Q2.5"`` is fixed point with a sign bit, two bits before the point and five after it; ``"binary"`` and
-    ``"ternary"`` are a magnitude with a sign.
+    ``"int8"`` has steps that follow the numbers (of weights per output channel, of edge weights per list of edges), at
+    2 to 16 bits; ``"Q2.5"`` is fixed point with a sign bit, two bits before the point and five after it;
+    ``"binary"`` and ``"ternary"`` are a magnitude with a sign.
 
     Raises:
         UsageError: If the name is none of these, or the part cannot have it.
