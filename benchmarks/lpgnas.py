@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="Cora", choices=list(NODES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--size-weights", type=float, nargs="+", default=[0.02, 0.1])
+    parser.add_argument("--size-weights", type=float, nargs="*", default=[0.02, 0.1])
     parser.add_argument("--ops-weight", type=float, default=0.005)
     parser.add_argument("--epochs", type=int, default=200, help="of every network that is trained")
     parser.add_argument("--search-epochs", type=int, default=200)

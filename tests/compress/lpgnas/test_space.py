@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from search_cases import OPTIONS, random_places
 from hypothesis import given
 from hypothesis import strategies as st
+from search_cases import OPTIONS, random_places
 
 from graphlearn.compress.lpgnas import Architecture, QuantSpace, SearchSpace
 from graphlearn.compress.lpgnas.space import architecture, values_of
