@@ -13,6 +13,7 @@ is both smaller and more accurate (`dominated_by`), how much smaller the search'
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import time
@@ -64,7 +65,7 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in args.seeds:
         data = load(folder, args.data, seed).to(args.device)
-        for row in [*frontier(data, seed, args), *searched(data, seed, args)]:
+        for row in itertools.chain(frontier(data, seed, args), searched(data, seed, args)):
             found.setdefault(row["network"], []).append(row)
             case = f"{args.data} {row['network']} seed {seed}"
             shared = {"data": args.data, "seed": seed, "epochs": args.epochs, "device": args.device}
