@@ -21,6 +21,10 @@ PROMISES = {
     "moved_run.py": (["--customers", "200"], r"predictions, equal to the last bit: True"),
     "own_labels.py": (["--customers", "200"], r"test MAE \d+\.\d+ \(frozen\)"),
     "walk_pool_links.py": (["--nodes", "80"], r"AUC on hidden links after three passes: 0\.\d+"),
+    "search_precision.py": (
+        ["--nodes", "300", "--epochs", "15"],
+        r"weight of size 0\.2: [\d,]+ bytes, test accuracy [01]\.\d",
+    ),
     "quantize_gnn.py": (
         ["--epochs", "15"],
         r"integers\s+\d+ bytes.*\n.*the same class for (100|99)\.\d % of the nodes",
