@@ -13,6 +13,7 @@ is both smaller and more accurate (`dominated_by`), how much smaller the search'
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import time
@@ -44,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="Cora", choices=list(NODES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--size-weights", type=float, nargs="+", default=[0.02, 0.1])
+    parser.add_argument("--size-weights", type=float, nargs="*", default=[0.02, 0.1])
     parser.add_argument("--ops-weight", type=float, default=0.005)
     parser.add_argument("--epochs", type=int, default=200, help="of every network that is trained")
     parser.add_argument("--search-epochs", type=int, default=200)
@@ -64,7 +65,7 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in args.seeds:
         data = load(folder, args.data, seed).to(args.device)
-        for row in [*frontier(data, seed, args), *searched(data, seed, args)]:
+        for row in itertools.chain(frontier(data, seed, args), searched(data, seed, args)):
             found.setdefault(row["network"], []).append(row)
             case = f"{args.data} {row['network']} seed {seed}"
             shared = {"data": args.data, "seed": seed, "epochs": args.epochs, "device": args.device}

@@ -30,6 +30,10 @@ PROMISES = {
         r"among the first 20 of \d+ of \d+ customers",
     ),
     "walk_pool_links.py": (["--nodes", "80"], r"AUC on hidden links after three passes: 0\.\d+"),
+    "search_precision.py": (
+        ["--nodes", "300", "--epochs", "15"],
+        r"weight of size 0\.2: [\d,]+ bytes, test accuracy [01]\.\d",
+    ),
     "quantize_gnn.py": (
         ["--epochs", "15"],
         r"integers\s+\d+ bytes.*\n.*the same class for (100|99)\.\d % of the nodes",

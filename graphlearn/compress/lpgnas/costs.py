@@ -13,8 +13,10 @@ from graphlearn.compress.lpgnas.space import HEAD
 from graphlearn.compress.lpgnas.widths import FLOAT_BITS, Part, precision, width_bits
 from graphlearn.compress.quantize.size import row_bytes
 
+_FLOAT = 4  # bytes
 _SCALE = 4  # bytes: a float per row of a weight, or one per matrix of fixed point
-_RANGE = 8  # bytes: a float and an int32 per place where features are rounded
+RANGE = 8
+"""Bytes of a float and an int32, per place where features are rounded."""
 
 
 class Costs:
@@ -50,25 +52,28 @@ class Costs:
         self.options, self.in_channels, self.out_channels = options, in_channels, out_channels
         self.num_nodes, self.num_edges, self.num_outputs = num_nodes, num_edges, num_outputs
         self.layers = sum(name.endswith(".hidden") for name in options)
-        self._hidden = _numbers(options["0.hidden"])
-        kinds = options["0.attention"]
-        self._vectors = _numbers([ATTENTION[kind] for kind in kinds])
-        self._at_nodes = _numbers([ATTENTION[kind] if kind not in PER_EDGE else 0 for kind in kinds])
-        self._at_edges = _numbers([ATTENTION[kind] if kind in PER_EDGE else 0 for kind in kinds])
-        self._weighed = _numbers([kind != "none" for kind in kinds])
-        names = options["0.bits.weight"]
-        rounded = [precision(name, "weight") for name in names]
-        self._per_row = _numbers([_SCALE if p is not None and p.per == "channel" else 0 for p in rounded])
-        self._per_matrix = _numbers([_SCALE if p is not None and p.per == "tensor" else 0 for p in rounded])
-        self._rows = _row_table(names, self.options["0.hidden"])  # [W, hidden]
-        self._first = _row_table(names, (in_channels,))  # [W, 1]
+        names = [str(layer) for layer in range(self.layers)]
+        self._hidden = {name: _numbers(options[f"{name}.hidden"]) for name in names}
+        kinds = {name: options[f"{name}.attention"] for name in names}
+        self._vectors = {name: _numbers([ATTENTION[kind] for kind in kinds[name]]) for name in names}
+        self._at_edges = {
+            name: _numbers([ATTENTION[kind] * (kind in PER_EDGE) for kind in kinds[name]]) for name in names
+        }
+        self._weighed = {name: _numbers([kind != "none" for kind in kinds[name]]) for name in names}
+        widths = {owner: options[f"{owner}.bits.weight"] for owner in [*names, HEAD]}
+        self._per_row = {owner: _scale_table(widths[owner], "channel") for owner in widths}
+        self._per_matrix = {owner: _scale_table(widths[owner], "tensor") for owner in widths}
+        self._first = _row_table(widths["0"], (in_channels,)).squeeze(1)  # [W]
+        self._rows = {
+            (owner, name): _row_table(widths[owner], options[f"{name}.hidden"]) for owner in widths for name in names
+        }  # [W, hidden]
         self._bits = {
             name: _numbers([width_bits(width, _part(name)) for width in widths])
             for name, widths in options.items()
             if ".bits." in name
         }
         self._ranges = {
-            name: _numbers([_RANGE * (width != "float") for width in options[name]])
+            name: _numbers([RANGE * (width != "float") for width in options[name]])
             for name in self._bits
             if _part(name) not in ("weight", "attention")
         }
@@ -81,46 +86,50 @@ class Costs:
         """The same by part: names of blocks and what is stored of them."""
         found = {}
         for layer in range(self.layers):
-            weight = chosen[f"{layer}.bits.weight"]
-            hidden = chosen[f"{layer}.hidden"] @ self._hidden
-            row = weight @ self._first @ weight.new_ones(1)
-            if layer:
-                row = weight @ self._rows @ chosen[f"{layer - 1}.hidden"]
-            found[f"{layer}.weight"] = hidden * (row + weight @ self._per_row) + weight @ self._per_matrix
-            vectors = chosen[f"{layer}.attention"] @ self._vectors
-            some = chosen[f"{layer}.attention"] @ (self._vectors > 0).to(vectors.dtype)
-            row = weight @ self._rows @ chosen[f"{layer}.hidden"]
-            found[f"{layer}.attention"] = vectors * (row + weight @ self._per_row) + some * (weight @ self._per_matrix)
-            found[f"{layer}.bias"] = 4 * hidden
-            ranges = {part: self._range(chosen, f"{layer}.bits.{part}") for part in _FEATURE_PARTS}
+            name = str(layer)
+            weight, kind = chosen[f"{name}.bits.weight"], chosen[f"{name}.attention"]
+            hidden = chosen[f"{name}.hidden"] @ self._hidden[name]
+            row = self._row(chosen, name, str(layer - 1)) if layer else weight @ self._first
+            per_row, per_matrix = weight @ self._per_row[name], weight @ self._per_matrix[name]
+            found[f"{name}.weight"] = hidden * (row + per_row) + per_matrix
+            vectors = kind @ self._vectors[name]
+            some = kind @ (self._vectors[name] > 0).to(vectors.dtype)
+            found[f"{name}.attention"] = vectors * (self._row(chosen, name, name) + per_row) + some * per_matrix
+            found[f"{name}.bias"] = _FLOAT * hidden
+            ranges = {part: self._range(chosen, f"{name}.bits.{part}") for part in FEATURE_PARTS}
             # The input's range is stored by the block and by its matrix.
-            found[f"{layer}.ranges"] = torch.stack([*ranges.values(), ranges["input"]]).sum()
+            found[f"{name}.ranges"] = torch.stack([*ranges.values(), ranges["input"]]).sum()
         weight = chosen[f"{HEAD}.bits.weight"]
-        row = weight @ self._per_row
+        row = weight @ self._per_row[HEAD]
         for layer in range(self.layers):
-            row = row + self._read(chosen, layer) * (weight @ self._rows @ chosen[f"{layer}.hidden"])
-        found[f"{HEAD}.weight"] = self.out_channels * row + weight @ self._per_matrix
-        found[f"{HEAD}.bias"] = weight.new_tensor(4.0 * self.out_channels)
+            row = row + self._read(chosen, layer) * self._row(chosen, HEAD, str(layer))
+        found[f"{HEAD}.weight"] = self.out_channels * row + weight @ self._per_matrix[HEAD]
+        found[f"{HEAD}.bias"] = weight.new_tensor(_FLOAT * self.out_channels)
         found[f"{HEAD}.ranges"] = self._range(chosen, f"{HEAD}.bits.input")
         return found
 
     def operations(self, chosen: Mapping[str, Tensor]) -> Tensor:
         """Bit operations of one pass, expected under these probabilities of the options."""
-        total = self._hidden.new_zeros(())
+        read = total = self._first.new_zeros(())
         width = total + self.in_channels
-        read = total
         for layer in range(self.layers):
-            kind, hidden = chosen[f"{layer}.attention"], chosen[f"{layer}.hidden"] @ self._hidden
-            bits = {part: self._mean_bits(chosen, f"{layer}.bits.{part}") for part in _COUNTED}
+            name = str(layer)
+            kind, hidden = chosen[f"{name}.attention"], chosen[f"{name}.hidden"] @ self._hidden[name]
+            bits = {part: self._mean_bits(chosen, f"{name}.bits.{part}") for part in _COUNTED}
             total = total + self.num_nodes * width * hidden * bits["weight"] * bits["input"]
-            scored = self.num_nodes * (kind @ self._at_nodes) + self.num_edges * (kind @ self._at_edges)
+            at_edges = kind @ self._at_edges[name]
+            scored = self.num_edges * at_edges + self.num_nodes * (kind @ self._vectors[name] - at_edges)
             total = total + scored * hidden * FLOAT_BITS * bits["weight"]
-            factor = 1 + (kind @ self._weighed) * (bits["attention"] - 1)
+            factor = 1 + (kind @ self._weighed[name]) * (bits["attention"] - 1)
             total = total + self.num_edges * hidden * factor * bits["message"]
             read = read + self._read(chosen, layer) * hidden
             width = hidden
         bits = {part: self._mean_bits(chosen, f"{HEAD}.bits.{part}") for part in ("weight", "input")}
         return total + self.num_outputs * read * self.out_channels * bits["weight"] * bits["input"]
+
+    def _row(self, chosen: Mapping[str, Tensor], owner: str, read: str) -> Tensor:
+        """Bytes of a row of the owner's matrix, with a number per channel of the block that is read."""
+        return chosen[f"{owner}.bits.weight"] @ self._rows[owner, read] @ chosen[f"{read}.hidden"]
 
     def _read(self, chosen: Mapping[str, Tensor], layer: int) -> Tensor:
         return chosen[f"{layer}.skip"] @ _numbers(self.options[f"{layer}.skip"])
@@ -132,7 +141,9 @@ class Costs:
         return chosen[name] @ self._bits[name]
 
 
-_FEATURE_PARTS: tuple[Part, ...] = ("input", "message", "aggregate", "output")
+FEATURE_PARTS: tuple[Part, ...] = ("input", "message", "aggregate", "output")
+"""What is rounded and has a range to store."""
+
 _COUNTED: tuple[Part, ...] = ("weight", "input", "attention", "message")
 
 
@@ -147,6 +158,12 @@ def one_hot(options: Mapping[str, tuple[Any, ...]], places: Mapping[str, int]) -
 def _part(name: str) -> Part:
     part: Part = name.rpartition(".")[2]  # type: ignore[assignment]
     return part
+
+
+def _scale_table(widths: tuple[str, ...], per: str) -> Tensor:
+    """Bytes of a scale, for widths that have one per ``"channel"`` or ``"tensor"``."""
+    rounded = [precision(width, "weight") for width in widths]
+    return _numbers([_SCALE if found is not None and found.per == per else 0 for found in rounded])
 
 
 def _row_table(widths: tuple[str, ...], columns: tuple[int, ...]) -> Tensor:

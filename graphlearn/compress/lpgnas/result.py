@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphlearn.compress.lpgnas.costs import FEATURE_PARTS, RANGE
 from graphlearn.compress.lpgnas.network import SearchedNet
 from graphlearn.compress.lpgnas.space import HEAD, Architecture
-from graphlearn.compress.lpgnas.widths import Part, width_bits
-
-FEATURES: tuple[Part, ...] = ("input", "message", "aggregate", "output")
+from graphlearn.compress.lpgnas.widths import width_bits
 
 
 @dataclass(frozen=True)
@@ -82,9 +81,9 @@ def account(architecture: Architecture, parts: dict[str, int], in_channels: int)
         add(
             f"block {layer} edges", heads, width_bits(block.bits["attention"], "attention"), parts[f"{layer}.attention"]
         )
-        for part in FEATURES:
+        for part in FEATURE_PARTS:
             what = {"aggregate": f"{block.aggregator}, ", "output": f"{block.activation}, "}.get(part, "")
-            size = 8 * (block.bits[part] != "float") * (2 if part == "input" else 1)
+            size = RANGE * (block.bits[part] != "float") * (2 if part == "input" else 1)
             name = block.bits[part]
             add(f"block {layer} {part}", f"{what}{name}", width_bits(name, part), size)
         width = block.hidden

@@ -357,6 +357,7 @@ def _call(model: torch.nn.Module, task: SearchTask, split: Split) -> Tensor:
 
 def _check_finite(loss: Tensor, epoch: int, split: str) -> None:
     if not bool(loss.isfinite()):
+        found = float(loss.detach())
         raise GraphLearnError(
-            f"the {split} loss is {float(loss)} in epoch {epoch + 1}. Scale the features, or give a smaller 'lr'."
+            f"the {split} loss is {found} in epoch {epoch + 1}. Scale the features, or give a smaller 'lr'."
         )
