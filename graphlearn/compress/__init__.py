@@ -5,10 +5,12 @@ from graphlearn.compress.distill import DistillConfig, DistillData, DistillResul
 from graphlearn.compress.embedding_table import EmbeddingTable
 from graphlearn.compress.export import ExportedStudent, export_student
 from graphlearn.compress.llp import LLPLoss, LogitMatching, RepresentationMatching
+from graphlearn.compress.lpgnas import LPGNAS
 from graphlearn.compress.production_split import ProductionLinkSplit, ProductionSplit
 from graphlearn.compress.student import MLPStudent
 
 __all__ = [
+    "LPGNAS",
     "ContextSampler",
     "DistillConfig",
     "DistillData",
