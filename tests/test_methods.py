@@ -20,14 +20,13 @@ PAPER = re.compile(r"arXiv:\d{4}\.\d{4,5}")
 def layers() -> dict[str, type]:
     """Every public torch module of nn and models, and of the students, by name.
 
-    Quantised layers stand in for these and have one paragraph together.
+    Quantised layers, and those of the search over bits, stand in for these and have a paragraph.
     """
     root = Path(graphlearn.__file__).parent
     modules = [
         importlib.import_module(module.name)
         for part in ("nn", "models", "compress")
         for module in pkgutil.walk_packages([str(root / part)], f"graphlearn.{part}.")
-        if not module.name.startswith("graphlearn.compress.quantize")
     ]
     classes = [value for module in modules for value in vars(module).values() if inspect.isclass(value)]
     return {
@@ -35,6 +34,7 @@ def layers() -> dict[str, type]:
         for value in classes
         if issubclass(value, torch.nn.Module)
         and value.__module__.startswith("graphlearn.")
+        and not value.__module__.startswith(("graphlearn.compress.quantize", "graphlearn.compress.lpgnas"))
         and not value.__name__.startswith("_")
     }
 
