@@ -21,7 +21,7 @@ def costs(options=OPTIONS, in_channels=11):
     return Costs(options, in_channels=in_channels, out_channels=3, num_nodes=20, num_edges=90, num_outputs=20)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([1, 10, 11]))
 def test_bytes_are_those_of_the_model(seed, in_channels):
     places = random_places(seed)

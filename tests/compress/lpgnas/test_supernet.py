@@ -23,7 +23,7 @@ def supernet(seed=0):
     return net
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_draw_is_the_network_with_the_same_weights(seed):
     net, data = supernet(), make_graph()
@@ -36,7 +36,8 @@ def test_a_draw_is_the_network_with_the_same_weights(seed):
     # In training the first range of a quantiser is that of the current tensor, as it always is in the supernet.
     expected, found = alone.train()(x, data.edge_index), net.eval()(x, Edges.of(data.edge_index, NUM_NODES), picked)
     # A sum that ends on the border of two levels may fall to either, as it does when edges come in another order.
-    off = (found - expected).abs()
+    expected = expected.detach()
+    off = (found.detach() - expected).abs()
     assert float((off > 1e-7).float().mean()) <= 0.1
     assert float(off.max()) <= 0.05 * max(float(expected.abs().max()), 1.0)
 
