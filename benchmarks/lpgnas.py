@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shutil
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,9 @@ def main() -> None:
 def load(folder: Path, name: str, seed: int) -> Data:
     """The graph, with masks of a random split."""
     source = Planetoid if NODES[name] == "planetoid" else Amazon
-    data = source(folder / NODES[name], name)[0]
+    with tempfile.TemporaryDirectory() as copy:  # PyG writes beside what it reads
+        shutil.copytree(folder / NODES[name] / name / "raw", Path(copy) / name / "raw")
+        data = source(copy, name)[0]
     if source is Planetoid:
         data.x = data.x / data.x.sum(dim=1, keepdim=True).clamp_min(1.0)
     count = data.num_nodes
